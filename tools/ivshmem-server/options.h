@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The command line.
+ */
+#ifndef OPTIONS_H
+#define OPTIONS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/**
+ * struct options - What the command line asks for.
+ * @socket:           path of the socket
+ * @size:             bytes of shared memory, a power of two
+ * @stall_ms:         how long a message may wait for its client
+ * @vectors:          vectors that each peer has
+ * @log_level:        what is logged, as for log_set_level()
+ * @quiet_departures: clients are not told when another leaves
+ */
+struct options {
+	const char *socket;
+	uint64_t size;
+	uint64_t stall_ms;
+	unsigned int vectors;
+	int log_level;
+	bool quiet_departures;
+};
+
+/**
+ * enum options_outcome - What is to be done after options_parse().
+ * @OPTIONS_RUN:  run the server
+ * @OPTIONS_DONE: end with success: what was asked for has been printed
+ * @OPTIONS_BAD:  end with failure: what is wrong has been printed
+ */
+enum options_outcome {
+	OPTIONS_RUN,
+	OPTIONS_DONE,
+	OPTIONS_BAD,
+};
+
+enum options_outcome options_parse(struct options *options, int argc,
+				   char **argv);
+
+#endif /* OPTIONS_H */

@@ -1,0 +1,117 @@
+// SPDX-License-Identifier: MIT
+/*
+ * What one client still has to be sent, in order.
+ *
+ * A client counts the messages that it gets, so none may be lost or come out of
+ * order. Room is reserved before anything is queued: an event is queued for
+ * every client that has to hear of it, or it does not happen.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "protocol.h"
+#include "queue.h"
+
+#define QUEUE_MIN_CAPACITY	8
+
+static struct queue_run *queue_at(const struct queue *queue, size_t index)
+{
+	return &queue->runs[(queue->head + index) & (queue->capacity - 1)];
+}
+
+/**
+ * queue_reserve() - Make room.
+ * @queue: the queue
+ * @runs:  how many more runs are going to be pushed
+ *
+ * Return: 0, or -ENOMEM; the queue is then as it was.
+ */
+int queue_reserve(struct queue *queue, size_t runs)
+{
+	size_t capacity = queue->capacity ? queue->capacity : QUEUE_MIN_CAPACITY;
+	struct queue_run *ring;
+	size_t i;
+
+	while (capacity - queue->count < runs)
+		capacity *= 2;
+	if (capacity == queue->capacity)
+		return 0;
+
+	ring = malloc(capacity * sizeof(*ring));
+	if (!ring)
+		return -ENOMEM;
+
+	for (i = 0; i < queue->count; i++)
+		ring[i] = *queue_at(queue, i);
+	free(queue->runs);
+	queue->runs = ring;
+	queue->capacity = capacity;
+	queue->head = 0;
+	return 0;
+}
+
+/**
+ * queue_push() - Queue a run of messages. Room for it has been reserved.
+ * @queue: the queue
+ * @value: the value of each message
+ * @fds:   a message for each of these (the queue takes a reference), or NULL:
+ *         one message without a file descriptor
+ * @now:   the time, in milliseconds
+ */
+void queue_push(struct queue *queue, int64_t value, struct fdset *fds,
+		uint64_t now)
+{
+	struct queue_run *run = queue_at(queue, queue->count++);
+
+	run->value = value;
+	run->fds = fds ? fdset_get(fds) : NULL;
+	run->queued = now;
+}
+
+static void queue_pop(struct queue *queue)
+{
+	fdset_put(queue_at(queue, 0)->fds);
+	queue->head = (queue->head + 1) & (queue->capacity - 1);
+	queue->count--;
+	queue->sent = 0;
+}
+
+/**
+ * queue_send() - Send what the client takes.
+ * @queue: the queue
+ * @sock:  the client's socket
+ *
+ * An empty queue has no memory, so a client at rest costs nothing.
+ *
+ * Return: 0 if the queue is empty now, or the negative errno of the message
+ * that could not be sent; it and what follows stay in the queue.
+ */
+int queue_send(struct queue *queue, int sock)
+{
+	struct queue_run *run;
+	int fd, ret;
+
+	while (!queue_empty(queue)) {
+		run = queue_at(queue, 0);
+		fd = run->fds ? run->fds->fds[queue->sent] : -1;
+		ret = protocol_send(sock, run->value, fd);
+		if (ret)
+			return ret;
+		if (!run->fds || ++queue->sent == run->fds->count)
+			queue_pop(queue);
+	}
+	queue_clear(queue);
+	return 0;
+}
+
+/**
+ * queue_clear() - Forget everything.
+ * @queue: the queue, which is empty afterwards and has no memory
+ */
+void queue_clear(struct queue *queue)
+{
+	while (!queue_empty(queue))
+		queue_pop(queue);
+	free(queue->runs);
+	*queue = (struct queue){ 0 };
+}

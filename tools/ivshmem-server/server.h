@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The server: who is there, and who has to hear of whom.
+ */
+#ifndef SERVER_H
+#define SERVER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "fdset.h"
+#include "ids.h"
+#include "loop.h"
+#include "options.h"
+#include "peer.h"
+#include "socket.h"
+
+/**
+ * struct server - The server.
+ * @options:    what the command line asks for
+ * @loop:       the event loop
+ * @listener:   the socket that clients connect to
+ * @file:       its place in the file system
+ * @signals:    a signalfd
+ * @memory:     the shared memory, a set of one
+ * @peers:      every peer that has not been freed
+ * @count:      how many
+ * @capacity:   for how many there is room
+ * @gone:       peers that are to be freed when no event for them can be pending
+ * @ids:        the ids
+ * @check_at:   when a peer has to be looked at, or LOOP_NEVER
+ * @listen_at:  when to go on accepting after a shortage, or LOOP_NEVER
+ * @connecting: a client waits to be accepted
+ * @unable:     accepting the last one failed for want of something
+ * @stop:       a signal has asked for the end
+ */
+struct server {
+	struct options options;
+	int loop;
+	struct watch listener;
+	struct socket_file file;
+	struct watch signals;
+	struct fdset *memory;
+	struct peer **peers;
+	size_t count;
+	size_t capacity;
+	struct peer *gone;
+	struct ids ids;
+	uint64_t check_at;
+	uint64_t listen_at;
+	bool connecting;
+	bool unable;
+	bool stop;
+};
+
+int server_open(struct server *server, const struct options *options);
+int server_run(struct server *server);
+void server_close(struct server *server);
+
+#endif /* SERVER_H */
