@@ -1,0 +1,64 @@
+# SPDX-License-Identifier: MIT
+"""Options and fixtures of the whole test run, and the line it ends with."""
+
+import signal
+
+import pytest
+
+from lab import kernels
+from lab.build import Builder
+
+
+def pytest_addoption(parser):
+    parser.addoption("--kernels", default="6.1,6.12",
+                     help="kernels to boot, by name (default: %(default)s)")
+
+
+def pytest_configure():
+    """Whatever ends the run, fixtures end what they have started."""
+    for sig in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(sig, signal.default_int_handler)
+
+
+def pytest_generate_tests(metafunc):
+    if "kernel" in metafunc.fixturenames:
+        names = metafunc.config.getoption("--kernels").split(",")
+        metafunc.parametrize("kernel", names, indirect=True, scope="session")
+
+
+@pytest.fixture(scope="session")
+def builder() -> Builder:
+    """Builds what tests need, each thing once."""
+    return Builder()
+
+
+@pytest.fixture(scope="session")
+def kernel(request) -> kernels.Kernel:
+    """Each kernel of --kernels in turn; skips where one cannot be had."""
+    try:
+        return kernels.get(request.param)
+    except kernels.Unavailable as err:
+        return pytest.skip(str(err))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Lets fixtures know how their test went: item.reports["call"]."""
+    outcome = yield
+    reports = item.__dict__.setdefault("reports", {})
+    reports[call.when] = outcome.get_result()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config):
+    """The run's last line: passed, failed (errors count as such), skipped."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if not reporter or config.option.collectonly or hasattr(config,
+                                                            "workerinput"):
+        return
+    tests = {kind: {r.nodeid for r in reporter.stats.get(kind, ())}
+             for kind in ("passed", "failed", "error", "skipped")}
+    failed = tests["failed"] | tests["error"]
+    passed = tests["passed"] - failed
+    print(f"{len(passed)} passed, {len(failed)} failed, "
+          f"{len(tests['skipped'] - failed)} skipped", flush=True)

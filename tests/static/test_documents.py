@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: MIT
+"""The documents tell all that there is: calls, errors, attributes, samples."""
+
+import re
+
+import pytest
+
+from lab.build import TOP
+
+HEADER = (TOP / "include/uapi/linux/ivshmem.h").read_text()
+PAGE = "Documentation/man/ivshmem.4"
+GUIDE = "Documentation/uapi.rst"
+
+
+def text(name) -> str:
+    return (TOP / name).read_text()
+
+
+def words(name) -> set:
+    return set(re.findall(r"\w+", text(name)))
+
+
+@pytest.mark.parametrize("name", [PAGE, GUIDE])
+def test_calls(name):
+    """Each call has its place."""
+    calls = set(re.findall(r"#define (IVSHMEM_\w+)\s+_IO", HEADER))
+    assert len(calls) >= 5
+    assert not calls - words(name)
+
+
+def test_errors():
+    """The page and the guide name every error that the header does, and explain
+    the same ones."""
+    errors = set(re.findall(r"\bE[A-Z]{3,}\b", HEADER)) - {"EPOLLIN", "EPOLLRDNORM",
+                                                         "EPOLLERR", "EPOLLHUP"}
+    assert len(errors) >= 10
+    page = set(re.findall(r"^\.It Bq Er (\w+)", text(PAGE), re.M))
+    guide = set(re.findall(r"^(E[A-Z]+) {2,}", text(GUIDE), re.M))
+    assert page == guide
+    assert not errors - page
+    # What the driver can return; a restarted call ends as EINTR.
+    driver = set()
+    for path in (TOP / "driver").glob("*.c"):
+        if path.name in ("chardev.c", "wait.c", "subscribe.c", "doorbell.c"):
+            driver |= set(re.findall(r"-(E[A-Z]+)\b", path.read_text()))
+    assert not driver - page - {"ERESTARTSYS", "ENOSPC"}
+
+
+def test_attributes():
+    """Each attribute in sysfs is described, and no other."""
+    source = text("driver/sysfs.c")
+    names = {f"/{name}" for name in
+             re.findall(r"DEVICE_ATTR_RO\((\w+)\)", source)}
+    if "count_attr" in source:
+        names.add("/counts/<V>")
+    described = re.findall(r"^What:\s+/sys/class/misc/ivshmem<N>(\S+)$",
+                           text("Documentation/ABI/testing/"
+                                "sysfs-class-misc-ivshmem"), re.M)
+    assert sorted(described) == sorted(names)
+
+
+def test_parameters():
+    """So is each module parameter."""
+    names = set()
+    for path in (TOP / "driver").glob("*.c"):
+        names |= set(re.findall(r"module_param(?:_named)?\((\w+),",
+                                path.read_text()))
+    assert names == set(re.findall(r"^\.It Va (\w+)$", text(PAGE), re.M))
+
+
+def test_tracepoints():
+    names = re.findall(r"TRACE_EVENT\((\w+),", text("driver/trace.h"))
+    assert not set(names) - words(GUIDE)
+
+
+def test_samples():
+    """A document shows each sample, or says what it is."""
+    shown = text(GUIDE) + text("Documentation/uio.rst")
+    for path in (TOP / "samples").glob("*.c"):
+        assert f"samples/{path.name}" in shown

@@ -1,0 +1,57 @@
+# SPDX-License-Identifier: MIT
+"""Fixtures of the host programs' tests."""
+import os
+import pathlib
+import subprocess
+import tempfile
+
+import pytest
+
+pytest.register_assert_rewrite("serverlab")
+
+# pylint: disable=wrong-import-position
+from serverlab import BUILD, TOP, Server  # noqa: E402
+
+SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
+
+
+@pytest.fixture(scope="session")
+def server_program():
+    """The server with sanitizers."""
+    out = BUILD / "san"
+    subprocess.run(["make", "-s", "-C", TOP / "tools/ivshmem-server",
+                    f"O={out}", f"CFLAGS=-O1 -g {SANITIZERS}"], check=True)
+    return out / "bin" / "ivshmem-server"
+
+
+@pytest.fixture(name="folder")
+def fixture_folder():
+    """A folder that every user can use, with a short path."""
+    with tempfile.TemporaryDirectory(prefix="ivshmem-") as folder:
+        os.chmod(folder, 0o777)
+        yield pathlib.Path(folder)
+
+
+@pytest.fixture(name="server")
+def fixture_server(server_program, folder):
+    """Starts a server, which after the test has to have closed all and end."""
+    servers = []
+
+    def start(*args, **keywords):
+        servers.append(Server(server_program, folder, *args, **keywords))
+        return servers[-1]
+
+    yield start
+    try:
+        for one in servers:
+            if not one.ended:
+                one.leave_all()
+                one.end()
+                assert not os.path.lexists(one.path)
+    finally:
+        for one in servers:
+            for client in one.clients:
+                client.close()
+            if one.process.poll() is None:
+                one.process.kill()
+                one.process.wait()

@@ -1,0 +1,21 @@
+# SPDX-License-Identifier: MIT
+"""The C programs of this folder's Makefile."""
+import subprocess
+
+import pytest
+
+from serverlab import BOUND, BUILD, TOP
+
+HERE = TOP / "tests/unit"
+NAMES = subprocess.run(["make", "-s", "-C", HERE, "list"], check=True, text=True,
+                       stdout=subprocess.PIPE).stdout.split()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_c_program(name):
+    """Builds and runs one."""
+    program = BUILD / "unit" / name
+    subprocess.run(["make", "-s", "-C", HERE, f"O={BUILD}", program], check=True)
+    run = subprocess.run([program], stderr=subprocess.PIPE, text=True,
+                         timeout=BOUND, check=False)
+    assert run.returncode == 0, run.stderr
