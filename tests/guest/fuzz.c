@@ -1,0 +1,876 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Random calls on the device: arguments that are right, nearly right and wrong,
+ * pointers that are good, bad or into the shared memory, from threads and forks
+ * that share descriptors and mappings. The kernel must not complain, nobody may
+ * hang, and the device must work afterwards.
+ *
+ *	fuzz DEVICE [--calls N] [--seed S] [--worker W]
+ *
+ * Processes, the workers, run one after the other, each with some threads. What
+ * a thread calls depends on the seed and its number alone; --worker runs again
+ * the one that a failure names.
+ */
+#include <getopt.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+
+#include "irq.h"
+
+#define THREADS		3
+#define CALLS		20000	/* of a worker */
+#define SLOTS		16	/* descriptors that threads share */
+#define PAGE		4096UL
+#define ARENA		(8UL << 20)
+#define TICK		UINT64_C(2000000)	/* ends what blocks */
+#define PATIENCE	(120 * TAP_SECOND)
+
+enum op {
+	OP_OPEN, OP_CLOSE, OP_DUP, OP_INFO, OP_RING, OP_WAIT, OP_EVENTFD,
+	OP_SUBSCRIBE, OP_UNKNOWN, OP_READ, OP_READV, OP_PREADV2, OP_POLL, OP_EPOLL,
+	OP_FCNTL, OP_MMAP, OP_MUNMAP, OP_MREMAP, OP_MPROTECT, OP_MADVISE, OP_LOCK,
+	OP_TOUCH, OP_COPY, OP_SEEK, OP_SPLICE, OP_OTHER, OP_FORK,
+	OPS
+};
+
+static const char * const names[OPS] = {
+	"open", "close", "dup", "GET_INFO", "RING_DOORBELL", "WAIT", "SET_EVENTFD",
+	"SUBSCRIBE", "unknown ioctl", "read", "readv", "preadv2", "poll", "epoll",
+	"fcntl", "mmap", "munmap", "mremap", "mprotect", "madvise", "mlock",
+	"touch", "process_vm_readv", "lseek", "splice", "other", "fork",
+};
+
+/* How often an operation is chosen, beside the others. */
+static const unsigned char weights[OPS] = {
+	[OP_OPEN] = 12, [OP_CLOSE] = 4, [OP_DUP] = 4, [OP_INFO] = 6,
+	[OP_RING] = 16, [OP_WAIT] = 16, [OP_EVENTFD] = 12, [OP_SUBSCRIBE] = 12,
+	[OP_UNKNOWN] = 4, [OP_READ] = 14, [OP_READV] = 5, [OP_PREADV2] = 4,
+	[OP_POLL] = 8, [OP_EPOLL] = 8, [OP_FCNTL] = 8, [OP_MMAP] = 14,
+	[OP_MUNMAP] = 3, [OP_MREMAP] = 3, [OP_MPROTECT] = 5, [OP_MADVISE] = 6,
+	[OP_LOCK] = 2, [OP_TOUCH] = 10, [OP_COPY] = 3, [OP_SEEK] = 2,
+	[OP_SPLICE] = 4, [OP_OTHER] = 4, [OP_FORK] = 1,
+};
+
+/* What all processes add to. */
+static struct shared {
+	atomic_ulong calls[OPS];
+	atomic_ulong good[OPS];
+} *shared;
+
+static struct worker {
+	atomic_int fds[SLOTS];		/* mostly of the device */
+	atomic_int efds[4];
+	atomic_int epfds[2];
+	int pipes[2];
+	char *arena;			/* where mappings come and go */
+	char *fence;			/* end of memory, nothing after it */
+	pthread_barrier_t start;
+} w;
+
+static __thread uint64_t rng;
+
+static uint64_t rnd(void)
+{
+	/* splitmix64 */
+	uint64_t z = rng += UINT64_C(0x9e3779b97f4a7c15);
+
+	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
+	return z ^ z >> 31;
+}
+
+static uint64_t below(uint64_t n)
+{
+	return rnd() % n;
+}
+
+static bool one_in(unsigned int n)
+{
+	return !below(n);
+}
+
+/* A timeout: most calls are not to wait. */
+static int some_ms(void)
+{
+	return one_in(16) ? below(4) - 1 : 0;
+}
+
+/* A number that finds the edges of things. */
+static uint64_t number(void)
+{
+	static const uint64_t edges[] = {
+		0, 1, 2, 3, 4, 15, 16, 17, 63, 64, 65, 4095, 4096, 65535, 65536,
+		IVSHMEM_MAX_VECTORS, IVSHMEM_MAX_VECTORS + 1, INT32_MAX,
+		UINT32_MAX, UINT32_C(1) << 31, UINT64_C(1) << 32, INT64_MAX,
+		UINT64_MAX, UINT64_MAX - 1,
+	};
+
+	if (one_in(4))
+		return rnd() >> below(64);
+	return edges[below(sizeof(edges) / sizeof(*edges))];
+}
+
+static uint32_t vector(void)
+{
+	return one_in(8) ? number() : below(irq_info.vectors);
+}
+
+static unsigned long doorbell(void)
+{
+	if (one_in(8))
+		return number();
+	if (one_in(4))
+		return IVSHMEM_DOORBELL(rnd(), vector());
+	return IVSHMEM_DOORBELL(irq_info.position, vector());
+}
+
+static int fd_of_device(void)
+{
+	return w.fds[below(SLOTS)];
+}
+
+/* Mostly of the device; or any other, or none. */
+static int any_fd(void)
+{
+	switch (below(24)) {
+	case 0:
+		return w.efds[below(4)];
+	case 1:
+		return w.epfds[below(2)];
+	case 2:
+		return w.pipes[below(2)];
+	case 3:
+		return number() | 1024;		/* not where output goes */
+	default:
+		return fd_of_device();
+	}
+}
+
+static char *somewhere(void)
+{
+	return w.arena + below(ARENA / PAGE) * PAGE;
+}
+
+/* No call reaches beyond the arena, where stacks may be. */
+static size_t some_length(const char *mem)
+{
+	size_t left = w.arena + ARENA - mem;
+	size_t size = one_in(8) ? number() % ARENA : (below(8) + 1) * PAGE;
+
+	return size < left ? size : left;
+}
+
+/* Memory for a call: its own, the device's, or none that it can use. */
+static void *buffer(void *own, size_t size)
+{
+	switch (below(12)) {
+	case 0:
+		return somewhere();
+	case 1:
+	case 2:
+		return somewhere() + below(PAGE);	/* into the next page */
+	case 3:
+		return w.fence - below(size + 1);
+	case 4:
+		switch (below(5)) {
+		case 0:
+			return NULL;
+		case 1:
+			return (void *)(uintptr_t)UINT64_C(0xffff888000001000);
+		case 2:
+			return (void *)(uintptr_t)-8;
+		case 3:
+			return w.fence;
+		default:
+			/* Not where the program has its data. */
+			return (void *)(uintptr_t)(number() << 47 | below(PAGE));
+		}
+	default:
+		return own;
+	}
+}
+
+/* An argument in memory: written there if it can be. */
+static void *argument(void *own, size_t size)
+{
+	char *mem = buffer(own, size);
+	struct iovec from = { own, size }, to = { mem, size };
+
+	/* By a call, which does not die of it. */
+	if (mem != own && process_vm_writev(getpid(), &from, 1, &to, 1, 0) < 0)
+		return mem;
+	return mem;
+}
+
+static void put_fd(atomic_int *slot, int fd)
+{
+	int old = atomic_exchange(slot, fd);
+
+	if (old >= 0 && fd != old)
+		close(old);
+}
+
+static long do_open(void)
+{
+	static const int modes[] = { O_RDWR, O_RDWR, O_RDWR, O_RDONLY, O_WRONLY };
+	int flags = modes[below(5)] | O_CLOEXEC, fd;
+
+	if (!one_in(8))
+		flags |= O_NONBLOCK;
+	if (one_in(32))
+		flags |= O_EXCL;
+	if (one_in(32))
+		flags |= 1 << below(24);
+	flags &= ~(O_CREAT | O_TMPFILE | O_PATH);
+	fd = open(tap_device, flags);
+	if (fd >= 0)
+		put_fd(&w.fds[below(SLOTS)], fd);
+	return fd;
+}
+
+static long do_dup(void)
+{
+	int fd;
+
+	switch (below(3)) {
+	case 0:
+		fd = dup(fd_of_device());
+		break;
+	case 1:
+		fd = fcntl(fd_of_device(), F_DUPFD_CLOEXEC, 0);
+		break;
+	default:
+		/* Closes what is there, while others use it. */
+		return dup3(fd_of_device(), fd_of_device(), O_CLOEXEC);
+	}
+	if (fd >= 0)
+		put_fd(&w.fds[below(SLOTS)], fd);
+	return fd;
+}
+
+static long do_wait(int fd)
+{
+	struct ivshmem_wait wait = {
+		.count = number(),
+		.vector = one_in(3) ? IVSHMEM_ANY_VECTOR : vector(),
+		.flags = one_in(16) ? number() : below(2),
+		.doorbell = doorbell(),
+		.busy_ns = one_in(8) ? number() : 0,
+	};
+
+	switch (below(8)) {
+	case 0:
+		wait.timeout_ns = number();
+		break;
+	case 1:
+		wait.timeout_ns = tap_now() + below(1000000);
+		break;
+	case 2:
+		wait.timeout_ns = one_in(2) ? IVSHMEM_WAIT_FOREVER : 1;
+		break;
+	}
+	/* The count as it is, so that there is something to wait for. */
+	if (one_in(2)) {
+		struct ivshmem_wait now = { .count = UINT64_MAX };
+
+		now.vector = wait.vector;
+		if (!ioctl(fd, IVSHMEM_WAIT, &now))
+			wait.count = now.count;
+	}
+	if (one_in(16))
+		wait.reserved[below(3)] = number();
+	return ioctl(fd, IVSHMEM_WAIT, argument(&wait, sizeof(wait)));
+}
+
+static long do_eventfd(int fd)
+{
+	struct ivshmem_eventfd req = {
+		.fd = one_in(4) ? -1 : one_in(8) ? any_fd() : w.efds[below(4)],
+		.vector = vector(),
+		.reserved = one_in(16) ? number() : 0,
+	};
+
+	if (one_in(16))
+		put_fd(&w.efds[below(4)], eventfd(number(), EFD_NONBLOCK));
+	return ioctl(fd, IVSHMEM_SET_EVENTFD, argument(&req, sizeof(req)));
+}
+
+static long do_subscribe(int fd)
+{
+	uint64_t words[IVSHMEM_MAX_VECTORS / 64] = { rnd() & 15 };
+	struct ivshmem_subscribe req = {
+		.bits = one_in(4) ? number() : below(5),
+	};
+
+	if (one_in(16))
+		words[below(32)] = number();
+	if (one_in(6))
+		req.flags = one_in(4) ? number() : IVSHMEM_SUBSCRIBE_ALL;
+	if (one_in(16))
+		req.reserved = number();
+	if (!(req.flags & IVSHMEM_SUBSCRIBE_ALL) || one_in(4))
+		req.bitmap = (uintptr_t)argument(words, sizeof(words));
+	else
+		req.bits = 0;
+	return ioctl(fd, IVSHMEM_SUBSCRIBE, argument(&req, sizeof(req)));
+}
+
+static long do_unknown(int fd)
+{
+	uint32_t own[64] = { 0 };
+	unsigned int cmd = one_in(2) ?
+		_IOC(below(4), IVSHMEM_IOC_TYPE, below(8), below(128)) : rnd();
+
+	return ioctl(fd, cmd, argument(own, sizeof(own)));
+}
+
+static long do_read(int fd, enum op op)
+{
+	static const int flags[] = { 0, RWF_NOWAIT, RWF_HIPRI, RWF_NOWAIT, 1 << 7 };
+	struct ivshmem_event own[64];
+	size_t size = one_in(4) ? number() % sizeof(own) : sizeof(own);
+	struct iovec iov[5];
+	unsigned int i;
+
+	if (op == OP_READ)
+		return one_in(4) ? pread(fd, buffer(own, size), size, number()) :
+				   read(fd, buffer(own, size), size);
+	for (i = 0; i < 5; i++) {
+		iov[i].iov_base = buffer((char *)own + i * 128, 128);
+		iov[i].iov_len = one_in(3) ? number() % 128 : below(48);
+	}
+	if (op == OP_READV)
+		return readv(fd, iov, below(6));
+	return preadv2(fd, iov, below(6), one_in(2) ? -1 : (off_t)number(),
+		       flags[below(5)]);
+}
+
+static long do_poll(int fd)
+{
+	struct pollfd pfds[3] = {
+		{ fd, one_in(4) ? number() : POLLIN, 0 },
+		{ fd_of_device(), POLLIN | POLLPRI, 0 },
+		{ any_fd(), rnd(), 0 },
+	};
+
+	return poll(buffer(pfds, sizeof(pfds)), below(4), some_ms());
+}
+
+static long do_epoll(int fd)
+{
+	struct epoll_event event = { .data.u64 = rnd() };
+	int ep = w.epfds[below(2)];
+
+	switch (below(8)) {
+	case 0:
+		put_fd(&w.epfds[below(2)], epoll_create1(EPOLL_CLOEXEC));
+		return 0;
+	case 1:
+	case 2:
+	case 3:
+		event.events = EPOLLIN | (rnd() & (EPOLLET | EPOLLONESHOT |
+						   EPOLLEXCLUSIVE | EPOLLOUT));
+		return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event);
+	case 4:
+		event.events = rnd();
+		return epoll_ctl(ep, EPOLL_CTL_MOD, fd, &event);
+	case 5:
+		return epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL);
+	default:
+		return epoll_wait(ep, &event, 1, some_ms());
+	}
+}
+
+static long do_fcntl(int fd)
+{
+	struct f_owner_ex owner = { .type = below(3), .pid = getpid() };
+	int on = below(2);
+
+	switch (below(6)) {
+	case 0:
+	case 1:
+		return fcntl(fd, F_SETFL, (one_in(8) ? 0 : O_NONBLOCK) |
+			     (rnd() & (O_ASYNC | O_APPEND | O_DIRECT)));
+	case 2:
+		return fcntl(fd, F_SETOWN, getpid());
+	case 3:
+		return fcntl(fd, F_SETOWN_EX, &owner);
+	case 4:
+		return fcntl(fd, F_SETSIG, one_in(2) ? 0 : SIGRTMIN + 1);
+	default:
+		return ioctl(fd, FIOASYNC, &on);
+	}
+}
+
+/* Into the arena, so that no more is ever mapped than that. */
+static long do_mmap(int fd)
+{
+	static const int kinds[] = { MAP_SHARED, MAP_SHARED, MAP_SHARED,
+				     MAP_PRIVATE, MAP_SHARED_VALIDATE };
+	int flags = kinds[below(5)] | MAP_FIXED;
+	int prot = one_in(4) ? below(4) : PROT_READ | PROT_WRITE;
+	char *where = somewhere();
+	size_t size = some_length(where);
+	uint64_t offset = 0;
+
+	if (one_in(2))
+		offset = below(irq_info.size / PAGE) * PAGE;
+	else if (one_in(8))
+		offset = number() & ~(PAGE - 1);
+	if (one_in(4))
+		flags |= MAP_POPULATE;
+	if (one_in(16))
+		flags |= MAP_LOCKED;
+	if (one_in(4)) {
+		flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED;
+		fd = -1;
+	}
+	return mmap(where, size, prot, flags, fd, offset) == MAP_FAILED ? -1 : 0;
+}
+
+/* Where the kernel likes; and away again. */
+static long do_mmap_free(int fd)
+{
+	size_t size = one_in(2) ? irq_info.size : some_length(w.arena);
+	char *mem = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED |
+			 (one_in(2) ? MAP_POPULATE : 0), fd, 0);
+
+	if (mem == MAP_FAILED)
+		return -1;
+	/* In pieces; none twice, for another thread may be given the hole. */
+	if (size > PAGE && one_in(2))
+		return munmap(mem + PAGE, size - PAGE) | munmap(mem, PAGE);
+	return munmap(mem, size);
+}
+
+static long do_mremap(void)
+{
+	char *old = somewhere(), *new = somewhere();
+	size_t size = some_length(old), wanted = some_length(new);
+	void *mem;
+
+	if (one_in(2))
+		mem = mremap(old, size, wanted, MREMAP_MAYMOVE | MREMAP_FIXED |
+			     (one_in(4) ? MREMAP_DONTUNMAP : 0), new);
+	else
+		mem = mremap(old, size, one_in(2) ? size : size / 2, 0);
+	return mem == MAP_FAILED ? -1 : 0;
+}
+
+static long do_madvise(void)
+{
+	/* Not those that damage memory. */
+	static const int advice[] = {
+		MADV_NORMAL, MADV_RANDOM, MADV_WILLNEED, MADV_DONTNEED, MADV_FREE,
+		MADV_REMOVE, MADV_DONTFORK, MADV_DOFORK, MADV_MERGEABLE,
+		MADV_UNMERGEABLE, MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_DONTDUMP,
+		MADV_DODUMP, MADV_WIPEONFORK, MADV_KEEPONFORK, MADV_COLD,
+		MADV_PAGEOUT, MADV_POPULATE_READ, MADV_POPULATE_WRITE, 25, 1000,
+	};
+
+	char *mem = somewhere();
+
+	return madvise(mem, some_length(mem),
+		       advice[below(sizeof(advice) / sizeof(*advice))]);
+}
+
+static long do_lock(void)
+{
+	unsigned char pages[ARENA / PAGE];
+	char *mem = somewhere();
+	size_t size = some_length(mem);
+
+	switch (below(4)) {
+	case 0:
+		return mlock(mem, size);
+	case 1:
+		return msync(mem, size, below(8));
+	case 2:
+		return mincore(mem, size, pages);
+	default:
+		return munlock(mem, size);
+	}
+}
+
+static __thread sigjmp_buf fault;
+
+static void fault_handler(int sig)
+{
+	siglongjmp(fault, sig);
+}
+
+static long do_touch(void)
+{
+	atomic_uchar *mem = (atomic_uchar *)(somewhere() + below(PAGE));
+
+	if (sigsetjmp(fault, 1))
+		return -1;
+	if ((uintptr_t)mem & 1)
+		*mem = 0x5a;
+	return *mem;
+}
+
+static long do_copy(void)
+{
+	char own[256];
+	struct iovec here = { own, sizeof(own) }, there = { somewhere(), 256 };
+
+	return one_in(2) ? process_vm_readv(getpid(), &here, 1, &there, 1, 0) :
+			   process_vm_writev(getpid(), &here, 1, &there, 1, 0);
+}
+
+static long do_splice(int fd)
+{
+	char own[4096];
+	long ret;
+
+	if (one_in(4))
+		ret = sendfile(w.pipes[1], fd, NULL, below(200));
+	else
+		ret = splice(fd, NULL, w.pipes[1], NULL, below(200),
+			     rnd() & SPLICE_F_NONBLOCK);
+	while (read(w.pipes[0], own, sizeof(own)) > 0)
+		;
+	return ret;
+}
+
+static long do_other(int fd)
+{
+	char own[64];
+	uint64_t value;
+	struct stat st;
+
+	switch (below(8)) {
+	case 0:
+		return write(fd, buffer(own, sizeof(own)), below(64));
+	case 1:
+		return fstat(fd, &st);
+	case 2:
+		return fsync(fd);
+	case 3:
+		return ftruncate(fd_of_device(), number());
+	case 4:
+		return flock(fd, LOCK_NB | (1 << below(4)));
+	case 5:
+		return posix_fadvise(fd, 0, 0, below(6)) ? -1 : 0;
+	case 6:
+		return read(w.efds[below(4)], &value, sizeof(value));
+	default:
+		return sched_yield();
+	}
+}
+
+static void handler(int sig TAP_UNUSED)
+{
+}
+
+/* Interrupts this thread now and then, so that it sleeps nowhere for ever. */
+static timer_t start_ticks(void)
+{
+	const struct itimerspec often = { { 0, TICK }, { 0, TICK } };
+	struct sigevent event = {
+		.sigev_notify = SIGEV_THREAD_ID, .sigev_signo = SIGUSR1,
+	};
+	timer_t timer;
+
+	event._sigev_un._tid = syscall(SYS_gettid);
+	NEED(!timer_create(CLOCK_MONOTONIC, &event, &timer));
+	NEED(!timer_settime(timer, 0, &often, NULL));
+	return timer;
+}
+
+static long one_call(enum op op);
+
+/* A child that has copies of everything, uses them a little, and goes. */
+static long do_fork(void)
+{
+	pid_t child;
+	int status;
+
+	/* It costs more than all else. */
+	if (!one_in(4))
+		return sched_yield();
+	child = fork();
+	if (!child) {
+		unsigned int i, n = below(20);
+
+		start_ticks();
+		for (i = 0; i < n; i++)
+			one_call(below(OP_FORK));
+		_exit(0);
+	}
+	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
+		;
+	return child;
+}
+
+static long run_call(enum op op)
+{
+	struct ivshmem_info info;
+	int fd = any_fd();
+	char *mem;
+
+	switch (op) {
+	case OP_OPEN:
+		return do_open();
+	case OP_CLOSE:
+		put_fd(&w.fds[below(SLOTS)], -1);
+		return 0;
+	case OP_DUP:
+		return do_dup();
+	case OP_INFO:
+		return ioctl(fd, IVSHMEM_GET_INFO, buffer(&info, sizeof(info)));
+	case OP_RING:
+		return ioctl(fd, IVSHMEM_RING_DOORBELL, doorbell());
+	case OP_WAIT:
+		return do_wait(fd);
+	case OP_EVENTFD:
+		return do_eventfd(fd);
+	case OP_SUBSCRIBE:
+		return do_subscribe(fd);
+	case OP_UNKNOWN:
+		return do_unknown(fd);
+	case OP_READ:
+	case OP_READV:
+	case OP_PREADV2:
+		return do_read(fd, op);
+	case OP_POLL:
+		return do_poll(fd);
+	case OP_EPOLL:
+		return do_epoll(fd);
+	case OP_FCNTL:
+		return do_fcntl(fd);
+	case OP_MMAP:
+		return one_in(4) ? do_mmap_free(fd) : do_mmap(fd);
+	case OP_MUNMAP:
+		mem = somewhere();
+		return munmap(mem, some_length(mem));
+	case OP_MREMAP:
+		return do_mremap();
+	case OP_MPROTECT:
+		mem = somewhere();
+		return mprotect(mem, some_length(mem), one_in(2) ? below(4) :
+				PROT_READ | PROT_WRITE);
+	case OP_MADVISE:
+		return do_madvise();
+	case OP_LOCK:
+		return do_lock();
+	case OP_TOUCH:
+		return do_touch();
+	case OP_COPY:
+		return do_copy();
+	case OP_SEEK:
+		return lseek(fd, number(), below(6));
+	case OP_SPLICE:
+		return do_splice(fd);
+	case OP_OTHER:
+		return do_other(fd);
+	default:
+		return do_fork();
+	}
+}
+
+static long one_call(enum op op)
+{
+	long ret = run_call(op);
+
+	shared->calls[op]++;
+	shared->good[op] += ret >= 0;
+	return ret;
+}
+
+static void *thread_main(void *arg)
+{
+	unsigned int total;
+	timer_t timer = start_ticks();
+	unsigned int i, pick;
+	enum op op;
+
+	/* Whatever the C library wants to map it has by now: holes are no place. */
+	pthread_barrier_wait(&w.start);
+	rng = *(uint64_t *)arg;
+	for (i = 0, total = 0; i < OPS; i++)
+		total += weights[i];
+	for (i = 0; i < CALLS / THREADS; i++) {
+		pick = below(total);
+		for (op = 0; pick >= weights[op]; op++)
+			pick -= weights[op];
+		one_call(op);
+	}
+	timer_delete(timer);
+	return NULL;
+}
+
+/* What is set up once in each worker; then its threads. */
+static void worker_main(uint64_t seed)
+{
+	struct sigaction sa = { .sa_handler = handler };
+	pthread_t threads[THREADS];
+	uint64_t seeds[THREADS];
+	unsigned int i;
+
+	close(irq_bell);
+	NEED(!sigaction(SIGUSR1, &sa, NULL));
+	NEED(!sigaction(SIGIO, &sa, NULL));
+	NEED(!sigaction(SIGRTMIN + 1, &sa, NULL));
+	signal(SIGPIPE, SIG_IGN);
+	sa.sa_handler = fault_handler;
+	NEED(!sigaction(SIGSEGV, &sa, NULL));
+	NEED(!sigaction(SIGBUS, &sa, NULL));
+	for (i = 0; i < SLOTS; i++)
+		w.fds[i] = open(tap_device, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	for (i = 0; i < 4; i++)
+		w.efds[i] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	for (i = 0; i < 2; i++)
+		w.epfds[i] = epoll_create1(EPOLL_CLOEXEC);
+	NEED(!pipe2(w.pipes, O_NONBLOCK | O_CLOEXEC));
+	/* Buffers that begin at its end reach a little further. */
+	w.arena = mmap(NULL, ARENA + 16 * PAGE, PROT_NONE,
+		       MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	NEED(w.arena != MAP_FAILED);
+	NEED(!mprotect(w.arena, ARENA, PROT_READ | PROT_WRITE));
+	/* Begin with the device's memory in half of it. */
+	mmap(w.arena, ARENA / 2 < irq_info.size ? ARENA / 2 : irq_info.size,
+	     PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, w.fds[0], 0);
+	w.fence = dev_fence(2);
+	NEED(!pthread_barrier_init(&w.start, NULL, THREADS));
+	for (i = 0; i < THREADS; i++) {
+		seeds[i] = seed * THREADS + i;
+		NEED(!pthread_create(&threads[i], NULL, thread_main, &seeds[i]));
+	}
+	for (i = 0; i < THREADS; i++)
+		NEED(!pthread_join(threads[i], NULL));
+}
+
+/* Runs a worker to its end; false if it crashes or hangs. */
+static bool run_worker(uint64_t seed, uint64_t number_of)
+{
+	uint64_t end = tap_now() + PATIENCE;
+	char command[256];
+	int status = 0;
+	pid_t child;
+
+	child = fork();
+	NEED(child >= 0);
+	if (!child) {
+		worker_main(seed + number_of);
+		exit(0);
+	}
+	while (waitpid(child, &status, WNOHANG) == 0) {
+		if (tap_now() > end) {
+			snprintf(command, sizeof(command),
+				 "for t in /proc/%d/task/*; do echo \"# $t\"; sed 's/^/# /' $t/syscall $t/stack; done",
+				 (int)child);
+			if (system(command))
+				tap_note("no stacks");
+			kill(child, SIGKILL);
+			tap_note("seed %#llx worker %llu hangs",
+				 (long long)seed, (long long)number_of);
+			return false;
+		}
+		tap_pause();
+	}
+	if (status)
+		tap_note("seed %#llx worker %llu: status %#x", (long long)seed,
+			 (long long)number_of, status);
+	return !status;
+}
+
+static void report(void)
+{
+	unsigned long long all = 0;
+	enum op op;
+
+	for (op = 0; op < OPS; op++) {
+		all += shared->calls[op];
+		tap_note("%-16s %10llu calls, %10llu without error", names[op],
+			 (unsigned long long)shared->calls[op],
+			 (unsigned long long)shared->good[op]);
+	}
+	tap_note("%-16s %10llu calls", "all", all);
+}
+
+/* The device is what it was. */
+static void check_device(void)
+{
+	struct ivshmem_info info;
+	struct ivshmem_event event;
+	int fd, efd = irq_eventfd();
+	uint64_t count;
+	unsigned int v;
+
+	/* The last worker's interrupts may still be on their way. */
+	while (!dev_quiet(irq_bell, 100))
+		;
+	/* Nobody has it open any more. */
+	close(irq_bell);
+	fd = open(tap_device, O_RDWR | O_EXCL | O_NONBLOCK);
+	EXPECT(fd >= 0);
+	irq_bell = fd;
+	EXPECT_EQ(ioctl(fd, IVSHMEM_GET_INFO, &info), 0);
+	EXPECT(!memcmp(&info, &irq_info, sizeof(info)));
+	for (v = 0; v < irq_info.vectors; v++) {
+		EXPECT_EQ(irq_bind(fd, v, efd), 0);
+		count = dev_ring_self(fd, v);
+		irq_settle();
+		EXPECT_EQ(irq_take(efd), 1);
+		EXPECT_EQ(irq_poll(fd), POLLIN);
+		EXPECT_EQ(read(fd, &event, sizeof(event)), sizeof(event));
+		EXPECT_EQ(event.vector, v);
+		EXPECT_EQ(event.count, count);
+	}
+	EXPECT_ERRNO(read(fd, &event, sizeof(event)), EAGAIN);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct option options[] = {
+		{ "calls", required_argument, NULL, 'c' },
+		{ "seed", required_argument, NULL, 's' },
+		{ "worker", required_argument, NULL, 'w' },
+		{ NULL, 0, NULL, 0 },
+	};
+	uint64_t calls = 100000, seed = 0, first = 0, last, i, failed = 0;
+	bool chosen = false;
+	int option;
+
+	NEED(syscall(SYS_getrandom, &seed, 4, 0) == 4);
+	while ((option = getopt_long(argc, argv, "", options, NULL)) != -1) {
+		uint64_t value = optarg ? strtoull(optarg, NULL, 0) : 0;
+
+		if (option == 'c') {
+			calls = value;
+		} else if (option == 's') {
+			seed = value;
+		} else if (option == 'w') {
+			first = value;
+			chosen = true;
+		} else {
+			tap_bail("unknown option");
+		}
+	}
+	tap_start(argc - optind + 1, argv + optind - 1, 0);
+	tap_note("seed %#llx", (long long)seed);
+	irq_start(1);
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE,
+		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	NEED(shared != MAP_FAILED);
+
+	last = chosen ? first : first + (calls + CALLS - 1) / CALLS - 1;
+	for (i = first; i <= last && failed < 3; i++) {
+		failed += !run_worker(seed, i);
+		if (i % 50 == 49)
+			tap_note("%llu of %llu workers", (long long)i + 1,
+				 (long long)last + 1);
+	}
+	report();
+	EXPECT_EQ(failed, 0);
+	check_device();
+	return tap_finish();
+}

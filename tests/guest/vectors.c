@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: MIT
+/*
+ * Every vector that the device was granted works, and no other can be waited
+ * for. Prints how many there are.
+ *
+ *	vectors DEVICE VECTORS	that the device has, of which it may use fewer
+ */
+#include "dev.h"
+
+int main(int argc, char **argv)
+{
+	static struct ivshmem_event events[IVSHMEM_MAX_VECTORS];
+	unsigned int v, has, bad = 0, silent = 0, wrong = 0;
+	struct ivshmem_wait wait = { 0 };
+	struct ivshmem_info info;
+	int fd;
+
+	tap_start(argc, argv, 120);
+	NEED(argc == 3);
+	has = atoi(argv[2]);
+	fd = dev_open(O_RDWR | O_NONBLOCK);
+	info = dev_info(fd);
+	tap_note("vectors: %u", info.vectors);
+	EXPECT(info.vectors >= 1 && info.vectors <= has);
+
+	/* One after the other: each counts, no other one does. */
+	for (v = 0; v < info.vectors; v++) {
+		uint64_t count = dev_count(fd, v);
+		uint64_t any = dev_count(fd, IVSHMEM_ANY_VECTOR);
+
+		bad += count != 0;
+		bad += dev_ring(fd, info.position, v) != 0;
+		silent += dev_wait(fd, v, &count, DEV_LONG) != 0;
+		bad += count != 1;
+		bad += dev_count(fd, IVSHMEM_ANY_VECTOR) != any + 1;
+	}
+	EXPECT_EQ(silent, 0);
+	EXPECT_EQ(bad, 0);
+	EXPECT_EQ(read(fd, events, sizeof(events)),
+		  info.vectors * sizeof(*events));
+	for (v = 0; v < info.vectors; v++)
+		wrong += events[v].vector != v || events[v].count != 1;
+	EXPECT_EQ(wrong, 0);
+
+	/* All at once. */
+	for (v = 0; v < info.vectors; v++)
+		bad += dev_ring(fd, info.position, v) != 0;
+	for (v = 0; v < info.vectors; v++) {
+		uint64_t count = 1;
+
+		bad += dev_wait(fd, v, &count, DEV_LONG) != 0;
+		bad += count != 2;
+	}
+	EXPECT_EQ(bad, 0);
+
+	/* A vector that was not granted here is still one that peers have. */
+	for (v = info.vectors; v < has; v++) {
+		bad += dev_ring(fd, info.position, v) != 0;
+		wait.vector = v;
+		bad += ioctl(fd, IVSHMEM_WAIT, &wait) != -1 || errno != EINVAL;
+	}
+	EXPECT_EQ(bad, 0);
+	EXPECT_ERRNO(dev_ring(fd, info.position, has), EINVAL);
+	wait.vector = has;
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_WAIT, &wait), EINVAL);
+	EXPECT(dev_quiet(fd, 50));
+	EXPECT_EQ(dev_count(fd, IVSHMEM_ANY_VECTOR), 2 * info.vectors);
+	return tap_finish();
+}

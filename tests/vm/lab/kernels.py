@@ -1,0 +1,428 @@
+# SPDX-License-Identifier: MIT
+"""Brings Debian kernels with their headers into a cache.
+
+A kernel has a name: a series, and after a dash a flavour: 6.1, 6.12-rt,
+5.10-cloud. Image, headers and kbuild tools are unpacked side by side, nothing
+is installed, and the machine's own apt configuration stays as it is.
+"""
+
+import contextlib
+import dataclasses
+import fcntl
+import gzip
+import lzma
+import os
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+LISTS_MAX_AGE = 24 * 3600
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+# Series, the suites that carry it, and how its metapackages are called.
+SERIES = {
+    "5.10": (("bullseye", "bullseye-security"), "linux-{}{}-amd64"),
+    "6.1": (("bookworm", "bookworm-security"), "linux-{}{}-amd64"),
+    "6.12": (("bookworm-security",), "linux-{}-6.12{}-amd64"),
+    "newest": (("trixie-backports",), "linux-{}{}-amd64"),
+}
+# Series whose build tools do not run on older systems, and a suite that has what
+# they need: the packages of a chroot.
+TOOLCHAINS = {
+    "newest": ("trixie", ("gcc-14", "libc6-dev", "libelf1t64", "libssl3t64",
+                          "make", "perl", "python3-minimal")),
+}
+# What a metapackage needs beyond this is for installing it, not for using it.
+PARTS = re.compile(r"^linux-(image|headers|kbuild|modules|binary|base)-\d")
+
+
+class Unavailable(Exception):
+    """A kernel, or another piece of the lab, cannot be had; says why."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kernel:
+    """An unpacked kernel."""
+    name: str
+    release: str
+    root: Path
+
+    @property
+    def vmlinux(self) -> Path:
+        return self.root / "vmlinux"
+
+    @property
+    def kdir(self) -> Path:
+        return self.root / "usr/src" / f"linux-headers-{self.release}"
+
+    @property
+    def kbuild(self) -> Path:
+        """Where the tools that come with the headers are."""
+        return next((self.root / "usr/lib").glob("linux-kbuild-*"))
+
+    @property
+    def enter(self) -> list:
+        """What a command begins with that needs the kernel's own tools."""
+        series = self.name.partition("-")[0]
+        return in_toolchain(series) if series in TOOLCHAINS else []
+
+    @property
+    def make_flags(self) -> list:
+        """What make needs to know where Debian's compiler is not installed."""
+        variables = self.kdir / ".kernelvariables"
+        if self.enter or not variables.exists():
+            return []
+        wanted = re.search(r"\bgcc-\d+", variables.read_text())
+        return [] if not wanted or shutil.which(wanted[0]) else ["CC=gcc"]
+
+    @property
+    def modules(self) -> Path:
+        for top in ("lib", "usr/lib"):
+            path = self.root / top / "modules" / self.release
+            if (path / "kernel").is_dir():
+                return path
+        raise Unavailable(f"{self.release} has no modules")
+
+
+def cache_dir() -> Path:
+    path = os.environ.get("IVSHMEM_LAB_CACHE")
+    if not path:
+        home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+        path = Path(home) / "ivshmem-lab"
+    path = Path(path).absolute()
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+@contextlib.contextmanager
+def locked(path: Path):
+    """Holds an exclusive lock on a file, between processes."""
+    with open(path, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def run(argv, **kwargs) -> str:
+    """Runs a command, returns its output; its last lines are the error."""
+    try:
+        done = subprocess.run([str(a) for a in argv], text=True,
+                              stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE, **kwargs)
+    except OSError as err:
+        raise Unavailable(f"{argv[0]}: {err.strerror}") from None
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        raise Unavailable(f"{Path(argv[0]).name} {argv[1]}: "
+                          + "; ".join(lines[-3:]))
+    return done.stdout
+
+
+def archive_uris() -> dict:
+    """The machine's own mirror: URIs of the archive and of its security part."""
+    release = {}
+    try:
+        for line in Path("/etc/os-release").read_text().splitlines():
+            key, _, value = line.partition("=")
+            release[key] = value.strip('"')
+    except OSError:
+        pass
+    if release.get("ID") != "debian":
+        raise Unavailable("kernels come from Debian's archive and this machine "
+                          "does not run Debian")
+    codename = release["VERSION_CODENAME"]
+    uris = {}
+    targets = run(["apt-get", "indextargets", "--format",
+                   "$(RELEASE) $(REPO_URI)", "Created-By: Packages"])
+    for line in targets.splitlines():
+        suite, _, uri = line.partition(" ")
+        if suite == codename:
+            uris.setdefault("main", uri)
+        elif suite == codename + "-security":
+            uris.setdefault("security", uri)
+    if "main" not in uris:
+        raise Unavailable(f"apt has no source for {codename}")
+    uris.setdefault("security",
+                    re.sub(r"/debian/?$", "/debian-security/", uris["main"]))
+    return uris
+
+
+class Archive:
+    """Some suites of Debian's archive, behind an apt configuration of its own."""
+
+    def __init__(self, suites):
+        self.suites = suites
+        self.dir = cache_dir() / "apt" / "+".join(suites)
+        self.sources = self.dir / "sources.list"
+        options = {
+            "Dir::Etc::sourcelist": self.sources,
+            "Dir::Etc::sourceparts": "-",
+            "Dir::Etc::preferences": "-",
+            "Dir::Etc::preferencesparts": "-",
+            "Dir::State": self.dir / "state",
+            "Dir::State::status": "/dev/null",
+            "Dir::Cache": self.dir / "cache",
+            "Dir::Cache::pkgcache": "pkgcache.bin",
+            "Dir::Cache::srcpkgcache": "srcpkgcache.bin",
+            "Acquire::Check-Valid-Until": "false",
+            "Acquire::Languages": "none",
+            "Acquire::Retries": "3",
+            "APT::Architecture": "amd64",
+            "APT::Architectures": "amd64",
+            "APT::Sandbox::User": "",
+            "APT::Update::Post-Invoke": "",
+        }
+        self.options = []
+        for key, value in options.items():
+            self.options += ["-o", f"{key}={value}"]
+
+    @property
+    def updated(self) -> float:
+        """When the package lists came, if they are not too old to be used."""
+        with contextlib.suppress(FileNotFoundError):
+            then = (self.dir / "updated").stat().st_mtime
+            if time.time() - then < LISTS_MAX_AGE:
+                return then
+        return 0
+
+    def update(self):
+        """Fetches the package lists unless they are fresh."""
+        if self.updated:
+            return
+        for sub in ("state/lists/partial", "cache/archives/partial"):
+            (self.dir / sub).mkdir(parents=True, exist_ok=True)
+        uris = archive_uris()
+        signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+        lines = [f"deb {signed}"
+                 f"{uris['security' if s.endswith('-security') else 'main']} "
+                 f"{s} main\n" for s in self.suites]
+        self.sources.write_text("".join(lines))
+        run(["apt-get", "update", "-q", "--error-on=any", *self.options])
+        (self.dir / "updated").touch()
+
+    def show(self, package: str) -> dict:
+        """The fields of a package's newest version."""
+        text = run(["apt-cache", "show", "--no-all-versions", *self.options,
+                    package])
+        fields = {}
+        for line in text.split("\n\n")[0].splitlines():
+            key, sep, value = line.partition(": ")
+            if sep and not line.startswith(" "):
+                fields[key] = value
+        return fields
+
+    def closure(self, packages) -> dict:
+        """The packages and all parts of a kernel that they need: versions."""
+        found, queue = {}, list(packages)
+        while queue:
+            name = queue.pop()
+            if name in found:
+                continue
+            fields = self.show(name)
+            found[name] = fields["Version"]
+            for dep in fields.get("Depends", "").split(","):
+                dep = dep.split("|")[0].strip().split(" ")[0].split(":")[0]
+                if PARTS.match(dep):
+                    queue.append(dep)
+        return found
+
+    def unpack(self, packages: dict, root: Path):
+        """Downloads packages of these versions and unpacks them below root."""
+        debs = root.with_name(root.name + ".debs")
+        shutil.rmtree(debs, ignore_errors=True)
+        debs.mkdir(parents=True)
+        run(["apt-get", "download", "-q", *self.options,
+             *[f"{name}={version}" for name, version in packages.items()]],
+            cwd=debs)
+        for deb in sorted(debs.glob("*.deb")):
+            run(["dpkg", "-x", deb, root])
+        shutil.rmtree(debs)
+
+
+def extract_vmlinux(image: bytes) -> bytes:
+    """Takes the ELF file out of a bzImage (see Documentation/x86/boot.rst)."""
+    if image[0x202:0x206] != b"HdrS":
+        raise Unavailable("the kernel is not a bzImage")
+    sectors = image[0x1f1] or 4
+    offset, length = struct.unpack_from("<II", image, 0x248)
+    start = (sectors + 1) * 512 + offset
+    # The last four bytes are the size of what was packed.
+    packed = image[start:start + length - 4]
+    if packed.startswith(b"\xfd7zXZ"):
+        data = lzma.LZMADecompressor().decompress(packed)
+    elif packed.startswith(b"\x1f\x8b"):
+        data = gzip.decompress(packed)
+    else:
+        tools = {b"\x28\xb5\x2f\xfd": "zstd", b"\x02\x21\x4c\x18": "lz4"}
+        tool = tools.get(packed[:4])
+        if not tool or not shutil.which(tool):
+            raise Unavailable(f"{tool} is not installed" if tool else
+                              f"the kernel is packed as {packed[:4].hex()}")
+        data = subprocess.run([tool, "-dcq"], input=packed, check=False,
+                              stdout=subprocess.PIPE).stdout
+    if not data.startswith(b"\x7fELF"):
+        raise Unavailable("no ELF file in the kernel image")
+    return data
+
+
+def depmod(root: Path, release: str):
+    """Writes modules.dep, modules.alias and so on below root."""
+    run([shutil.which("depmod", path="/usr/sbin:/sbin") or "depmod",
+         "-b", root, release])
+
+
+def prepare(root: Path) -> str:
+    """Makes an unpacked kernel usable where it lies; returns its release."""
+    headers = [p for p in (root / "usr/src").glob("linux-headers-*")
+               if (p / "Module.symvers").exists()]
+    if len(headers) != 1:
+        raise Unavailable("the packages have no headers")
+    release = headers[0].name.removeprefix("linux-headers-")
+    images = [root / "boot" / f"vmlinuz-{release}",
+              root / "usr/lib/modules" / release / "vmlinuz"]
+    image = next((p for p in images if p.exists()), None)
+    if not image:
+        raise Unavailable(f"the packages have no vmlinuz-{release}")
+    if not (root / "lib").exists():
+        (root / "lib").symlink_to("usr/lib")
+    (root / "vmlinux").write_bytes(extract_vmlinux(image.read_bytes()))
+    (root / "release").write_text(release)
+    depmod(root, release)
+    # From 6.12 on the headers have a vmlinux: kbuild would want pahole for it.
+    with contextlib.suppress(FileNotFoundError):
+        (headers[0] / "vmlinux").rename(headers[0] / "vmlinux.unused")
+    return release
+
+
+def relocate(root: Path, final: Path):
+    """Headers name each other by absolute path: make that the final place."""
+    for makefile in (root / "usr/src").glob("linux-headers-*/Makefile"):
+        text = makefile.read_text()
+        makefile.write_text(re.sub(r"([ =])/usr/src/",
+                                   rf"\1{final}/usr/src/", text))
+
+
+def checked(root: Path) -> float:
+    """When an entry of the cache was last known to be the newest there is."""
+    return (root / "ready").stat().st_mtime
+
+
+def newest(folder: Path):
+    """The entry of a cache folder that was last known to be the newest."""
+    ready = [p for p in folder.glob("*") if (p / "ready").exists()]
+    return max(ready, key=checked, default=None)
+
+
+def bring(folder: Path, suites, metas, finish, archive=Archive) -> Path:
+    """Unpacks the newest version of packages into the cache, once.
+
+    What is in the cache already is good enough while the mirror has nothing
+    newer, and when it does not answer.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    archive = archive(suites)
+    with locked(cache_dir() / "lock"):
+        old = newest(folder)
+        if old and archive.updated and checked(old) > archive.updated:
+            return old
+        try:
+            archive.update()
+            packages = archive.closure(metas)
+        except Unavailable as err:
+            if old:
+                return old
+            raise Unavailable(f"{folder.name}: {err}") from None
+        # An epoch's colon would end the folder in a list of paths.
+        final = folder / packages[metas[0]].replace(":", "_")
+        if (final / "ready").exists():
+            (final / "ready").touch()
+            return final
+        print(f"fetching {' '.join(metas)} {final.name}", file=sys.stderr,
+              flush=True)
+        work = folder / "partial"
+        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(final, ignore_errors=True)
+        try:
+            archive.unpack(packages, work)
+            finish(work, final)
+            (work / "ready").touch()
+            work.rename(final)
+        except Unavailable as err:
+            raise Unavailable(f"{folder.name}: {err}") from None
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        return final
+
+
+def get(name: str) -> Kernel:
+    """A kernel by name, out of the cache or from the mirror."""
+    if name == "debug":
+        # That module uses this one.
+        from . import debugkernel  # pylint: disable=import-outside-toplevel
+        return debugkernel.get()
+    series, _, flavour = name.partition("-")
+    if series not in SERIES:
+        raise Unavailable(f"no kernel series {series}: there are "
+                          + ", ".join(SERIES))
+    suites, pattern = SERIES[series]
+    metas = [pattern.format(kind, flavour and f"-{flavour}")
+             for kind in ("image", "headers")]
+
+    def finish(root, final):
+        prepare(root)
+        relocate(root, final)
+
+    root = bring(cache_dir() / "kernels" / name, suites, metas, finish)
+    return Kernel(name, (root / "release").read_text(), root)
+
+
+def toolchain(series: str) -> Path:
+    """A folder with the /usr of a system that a series' build tools run on."""
+    suite, packages = TOOLCHAINS[series]
+    root = cache_dir() / "toolchains" / series
+    root.parent.mkdir(parents=True, exist_ok=True)
+    with locked(cache_dir() / "lock"):
+        if not root.exists():
+            print(f"fetching the compiler of {suite}", file=sys.stderr, flush=True)
+            work = root.with_name(f"{series}.partial")
+            shutil.rmtree(work, ignore_errors=True)
+            signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
+            run(["mmdebstrap", "--quiet", "--variant=essential",
+                 f"--include={','.join(packages)}", suite, work,
+                 f"deb {signed}{archive_uris()['main']} {suite} main"])
+            work.rename(root)
+    return root
+
+
+def in_toolchain(series: str) -> list:
+    """Runs what follows with another /usr, and all other files as they are."""
+    if not Path("/bin").is_symlink():
+        raise Unavailable("the compiler of another system needs a merged /usr")
+    user = [] if os.geteuid() == 0 else ["--map-root-user"]
+    return ["unshare", *user, "--mount", "sh", "-c",
+            'mount --bind "$0/usr" /usr && exec "$@"', toolchain(series)]
+
+
+def source(series: str = "6.1") -> Path:
+    """The kernel's source as Debian packages it: a folder with the tarball."""
+    suites, _ = SERIES[series]
+    root = bring(cache_dir() / "source" / series, suites,
+                 [f"linux-source-{series}"], lambda root, final: None)
+    return root / "usr/src" / f"linux-source-{series}.tar.xz"
+
+
+def main(argv):
+    names = argv or ["6.1", "6.12"]
+    for name in names:
+        try:
+            kernel = get(name)
+        except Unavailable as err:
+            sys.exit(f"{err}")
+        print(f"{name} {kernel.release} {kernel.kdir}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

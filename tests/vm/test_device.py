@@ -1,0 +1,342 @@
+# SPDX-License-Identifier: MIT
+"""The driver on forms of the device that only a model can be: interrupt pins,
+revision 0, the registers of the first design, and devices that misbehave."""
+
+import re
+
+import pytest
+
+from lab.cluster import guest
+from lab.model import ModelDevice
+from lab.tap import judge, run_guest_program
+
+# Slots that are a multiple of 4 apart share an interrupt line.
+SERVERS = {
+    "pins": {"guests": 2, "irq": "intx", "revision": 0},
+    "late": {"guests": 1, "irq": "intx", "revision": 0, "position": 7,
+             "late": 25, "trap": True},
+    "stock": {"guests": 1, "irq": "msix", "position": 3},
+    "nobar": {"guests": 1, "size": 0},
+    "smallbar": {"guests": 1, "size": 256},
+}
+SLOTS = {("pins", 0): 4, ("late", 0): 5, ("nobar", 0): 6, ("smallbar", 0): 7,
+         ("pins", 1): 8, ("stock", 0): 12}
+
+
+# One of QEMU's own on the line of the two pins, for a driver of the kernel's own.
+OTHER = ("-device", "ich9-usb-uhci1,addr=0x10")
+
+
+class Machine:
+    """A VM, and the models of its devices."""
+
+    def __init__(self, cluster):
+        self.vm, self.models = cluster[0], cluster.servers
+
+    def slot(self, model, index=0) -> str:
+        return f"0000:00:{SLOTS[model, index]:02x}.0"
+
+    def node(self, model, index=0) -> str:
+        """The character device of a device."""
+        path = f"/sys/bus/pci/devices/{self.slot(model, index)}/misc"
+        return "/dev/" + self.vm.check(f"ls {path}").strip()
+
+    def unbind(self, model, index=0):
+        self.vm.check(f"echo {self.slot(model, index)} "
+                      "> /sys/bus/pci/drivers/ivshmem/unbind")
+
+    def bind(self, model, index=0) -> bool:
+        """Lets the driver try the device; whether it took it."""
+        return self.vm.run(f"echo {self.slot(model, index)} "
+                           "> /sys/bus/pci/drivers/ivshmem/bind").rc == 0
+
+    def rebind(self, model, index=0) -> bool:
+        self.unbind(model, index)
+        return self.bind(model, index)
+
+    def said(self, name, text):
+        """Whether the driver has said something of a device since the last
+        check of the log."""
+        self.vm.mark("said")
+        return re.search(rf"ivshmem {self.slot(*name)}: .*{text}",
+                         self.vm.since())
+
+    def count(self, model, index=0) -> int:
+        """Interrupts of the first vector, as the driver counts them."""
+        name = self.node(model, index).removeprefix("/dev/")
+        return int(self.vm.check(f"cat /sys/class/misc/{name}/counts/0"))
+
+    def wait_count(self, count, model, index=0):
+        """Waits until the driver has counted so many."""
+        name = self.node(model, index).removeprefix("/dev/")
+        self.vm.check(f"until [ $(cat /sys/class/misc/{name}/counts/0) -ge "
+                      f"{count} ]; do sleep 0.05; done", timeout=400)
+
+    def healthy(self):
+        """The devices that do not misbehave still work."""
+        run_guest_program(self.vm, "basic", self.node("stock"))
+
+
+@pytest.fixture(params=["q35", "pc"])
+def machine(request, vms):
+    """A shared VM with one device of each kind."""
+    devices = [ModelDevice(index, server=name, id=f"{name}{index}",
+                           options=f"addr={slot:#x}")
+               for (name, index), slot in SLOTS.items()]
+    return Machine(vms(guest(devices, machine=request.param, qemu=OTHER,
+                             modules=["uhci_hcd"]), servers=SERVERS, share=True))
+
+
+def test_probed(machine):
+    """Each device is taken, or refused with a word on why."""
+    log = machine.vm.log()
+    for name, text in [("nobar", "BAR2 is not whole pages of memory"),
+                       ("smallbar", "BAR2 is not whole pages of memory")]:
+        assert re.search(rf"ivshmem {machine.slot(name)}: .*{text}", log)
+        assert machine.vm.run(f"ls /sys/bus/pci/devices/{machine.slot(name)}"
+                              "/misc").rc
+    stats = machine.models["late"].stats()
+    assert stats["mask"] == 0xffffffff
+    table = machine.vm.check("ivshmemctl list")
+    assert " 7 " in table
+
+
+def test_stock_form(machine):
+    """The form that QEMU shows, in a process: nothing is different."""
+    run_guest_program(machine.vm, "basic", machine.node("stock"))
+
+
+def test_late_position(machine):
+    """Memory is left alone until the position is known; and without one, probe
+    gives up after a while, and succeeds when tried again later."""
+    model, vm = machine.models["late"], machine.vm
+    assert model.stats()["early"] == 0
+
+    machine.unbind("late")
+    model.command("position", 0, 0xffffffff)
+    assert not machine.bind("late")
+    assert machine.said(["late"], "no peer id .* reads 0xffffffff")
+    assert model.stats()["early"] == 0
+    assert model.stats()["mask"] == 0
+
+    model.command("position", 0, 7)
+    assert machine.bind("late")
+    assert " 7 " in vm.check(f"ivshmemctl list | grep {machine.node('late')}")
+
+
+def test_wrong_position(machine):
+    """A position that no peer can have is refused, and the device let go."""
+    model = machine.models["stock"]
+    machine.unbind("stock")
+    model.command("position", 0, 65536)
+    assert not machine.bind("stock")
+    assert machine.said(["stock"], "position register reads 0x10000")
+    model.command("position", 0, 3)
+    assert machine.bind("stock")
+    machine.healthy()
+
+
+def interrupts(vm) -> int:
+    """Interrupts on the line that both pins share with another driver."""
+    lines = [l for l in vm.check("cat /proc/interrupts").splitlines()
+             if l.count("ivshmem") == 2 and "uhci_hcd" in l]
+    assert len(lines) == 1, "the devices do not share a line"
+    return int(lines[0].split()[1])
+
+
+def test_shared_line(machine):
+    """Each ring on a line that two devices share is heard, by the right one."""
+    before = interrupts(machine.vm)
+    rounds = 1000
+    run_guest_program(machine.vm, "intx_pair", machine.node("pins", 0),
+                      machine.node("pins", 1), rounds, timeout=120)
+    assert interrupts(machine.vm) - before >= 2 * rounds
+    assert "nobody cared" not in machine.vm.since()
+
+
+def test_masked(machine):
+    """What arrives while no driver is there waits in the status register."""
+    model = machine.models["pins"]
+    machine.unbind("pins", 1)
+    before = model.stats(1)
+    assert before["mask"] == 0
+    model.command("ring", 1, 1)
+    after = model.stats(1)
+    assert after["events"] == before["events"] + 1
+    assert after["interrupts"] == before["interrupts"]
+    assert after["status"] == 1
+
+    assert machine.bind("pins", 1)
+    machine.wait_count(1, "pins", 1)
+    after = model.stats(1)
+    assert after["interrupts"] == before["interrupts"] + 1
+    assert after["status"] == 0
+
+
+def test_status(machine):
+    """The status is handed out; all ones in it are a notice."""
+    model, vm = machine.models["pins"], machine.vm
+    job = vm.start_job(f"/tests/intx_events {machine.node('pins', 1)} 1")
+    job.expect("^# ready$")
+    model.command("ring", 1, 5)
+    match = job.expect(r"event vector=(\d+) flags=(\w+) status=(\w+)$")
+    # The stock doorbell carries no value.
+    assert match.groups() == ("0", "0", "0x1")
+    judge("intx_events", *job.wait())
+
+
+@pytest.mark.parametrize("mode", ["stuck", "deaf", "storm"])
+def test_endless(machine, mode):
+    """A line that never falls is given pauses. It, and one that rises again at
+    once, leave the machine alive; when it ends the device works."""
+    model, vm = machine.models["pins"], machine.vm
+    assert machine.rebind("pins", 1)
+    before = model.stats(1)["interrupts"]
+    model.command("mode", 1, mode)
+    if mode == "storm":
+        vm.check("for i in 1 2 3; do sleep 0.2; done", timeout=60)
+    else:
+        vm.check("until dmesg | tail -n 3 | grep -q 'without end'; do "
+                 "sleep 0.1; done", timeout=120)
+        assert machine.said(["pins", 1], "interrupts without end")
+    machine.healthy()
+    assert model.stats(1)["interrupts"] > before + 20
+    model.command("mode", 1, "none")
+    run_guest_program(vm, "intx_pair", machine.node("pins", 0),
+                      machine.node("pins", 1), 20)
+
+
+def test_all_ones(machine):
+    """A device whose registers read as ones is not there: no interrupt of its
+    line is taken for a notice, and it can be let go and come back."""
+    model, vm = machine.models["pins"], machine.vm
+    mine, other = machine.count("pins", 0), machine.count("pins", 1)
+    model.command("mode", 1, "ones")
+    model.command("ring", 0, 1)
+    machine.wait_count(mine + 1, "pins", 0)
+    assert machine.count("pins", 1) == other
+    assert not machine.rebind("pins", 1)
+    assert machine.said(["pins", 1], "no peer id")
+    model.command("mode", 1, "none")
+    assert machine.bind("pins", 1)
+    run_guest_program(vm, "intx_pair", machine.node("pins", 0),
+                      machine.node("pins", 1), 20)
+
+
+def test_burst(machine, request):
+    """As many events as come, each after the last was seen, are counted; the
+    kernel looks every 100,000 whether anybody cares."""
+    kernels = request.config.getoption("--kernels").split(",")
+    most = machine.vm.machine == "q35" and \
+        request.node.callspec.params["kernel"] == kernels[-1]
+    events = 105000 if most else 3000
+    model = machine.models["pins"]
+    before, line = machine.count("pins", 1), interrupts(machine.vm)
+    model.command("burst", 1, events)
+    machine.wait_count(before + events, "pins", 1)
+    # Every 512 interrupts the driver reads on, for up to 16 events.
+    assert interrupts(machine.vm) - line >= (events - 16) * 512 // (512 + 16)
+    assert machine.count("pins", 1) == before + events
+    assert model.stats(1)["status"] == 0
+    machine.healthy()
+
+
+@pytest.mark.parametrize("name", ["pins", "stock"])
+def test_uio(machine, name):
+    """UIO beside the character device, with a pin and with messages."""
+    run_guest_program(machine.vm, "uio_both", machine.node(name))
+
+
+PROGRAMS = ["ring", "waits", "read", "poll", "mmap", "signals"]
+
+
+@pytest.mark.parametrize("machine", ["q35"], indirect=True)
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_program(machine, program):
+    """What holds for QEMU's own device holds for this one."""
+    run_guest_program(machine.vm, program, machine.node("stock"), timeout=150)
+
+
+# The first design: two VMs, each with one device that has a pin, and one with
+# messages.
+FIRST = {
+    "pin": {"guests": 2, "irq": "intx", "revision": 0, "layout": "2010",
+            "position": 4},
+    "msi": {"guests": 2, "irq": "msix", "revision": 0, "layout": "2010",
+            "position": 4},
+}
+
+
+@pytest.fixture
+def first(vms):
+    def peer(index):
+        return guest([ModelDevice(index, server="pin", id="pin",
+                                  options="addr=0x4"),
+                      ModelDevice(index, server="msi", id="msi",
+                                  options="addr=0x5")])
+    return vms(peer(0), peer(1), servers=FIRST, share=True)
+
+
+EVENT = r"event vector=(\d+) flags=(\w+) status=(\w+)$"
+
+
+def heard(job):
+    """Waits for the one event that a job is to print."""
+    match = job.expect(EVENT)
+    judge("intx_events", *job.wait())
+    return match.groups()
+
+
+@pytest.mark.parametrize("sender", [0, 1])
+def test_first_design(first, sender):
+    """Values pass both ways; the doorbell of each peer is its own."""
+    a, b = first[sender], first[1 - sender]
+    peer = 4 + 1 - sender
+
+    job = b.start_job("/tests/intx_events /dev/ivshmem0 1")
+    job.expect("^# ready$")
+    a.check(f"ivshmemctl -d 0 ring {peer} 4660")
+    assert heard(job) == ("0", "0", "0x1234")
+
+    job = b.start_job("/tests/intx_events /dev/ivshmem1 1")
+    job.expect("^# ready$")
+    a.check(f"ivshmemctl -d 1 ring {peer} 2")
+    assert heard(job) == ("2", "0", "0")
+
+    # 0 cannot be rung, and there is no register for peer 32.
+    for device in 0, 1:
+        assert a.run(f"ivshmemctl -d {device} ring {peer} 0").rc
+        assert a.run(f"ivshmemctl -d {device} ring 32 1").rc
+
+
+def test_first_design_memory(first):
+    """What one writes the other reads."""
+    a, b = first
+    for device in 0, 1:
+        a.check(f"echo hello{device} | ivshmemctl -d {device} write 4096")
+        assert b.check(f"ivshmemctl -d {device} read 4096 6") == f"hello{device}"
+
+
+def test_first_design_join(first):
+    """That a peer comes is told: by a status of ones, or by vector 0."""
+    a, b = first
+    jobs = [a.start_job(f"/tests/intx_events /dev/ivshmem{i} 1") for i in (0, 1)]
+    for job in jobs:
+        job.expect("^# ready$")
+    # The model takes the start of a VM for it; a reset of one is none.
+    for model in first.servers.values():
+        model.command("join", 1)
+    assert heard(jobs[0]) == ("0", "0x1", "0xffffffff")
+    assert heard(jobs[1]) == ("0", "0x1", "0")
+
+
+def test_forced_layout(first):
+    """A module parameter overrules what the size of BAR0 says: only one register
+    for all takes a peer for which there is no register of its own."""
+    a = first[0]
+    for layout, refused in (0, False), (1, True), (-1, True):
+        a.check("rmmod ivshmem && modprobe ivshmem "
+                f"doorbell_per_peer={layout}")
+        for device in 0, 1:
+            ring = a.run(f"ivshmemctl -d {device} ring 32 1")
+            assert bool(ring.rc) == refused

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: MIT
+"""What a person runs: make demo and make shell."""
+
+import contextlib
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from lab.build import TOP, clean_env
+
+PROGRAM = TOP / "tests/vm"
+
+
+def environment(builder, kernel):
+    return {**clean_env(), "O": str(builder.out), "KERNEL": kernel.name}
+
+
+def test_demo(builder, kernel):
+    """The demo shows all that it promises, and ends well."""
+    done = subprocess.run([sys.executable, PROGRAM / "demo.py"], text=True,
+                          env=environment(builder, kernel), check=False,
+                          timeout=300, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 0, done.stdout
+    for line in (r"A: ivshmem.ko loaded for pci:v00001AF4d00001110",
+                 r"B: wakes with vector 1 count 1",
+                 r"A: wakes with vector 2 count 1",
+                 r"A: 100 round trips: median \d+ us"):
+        assert re.search(line, done.stdout), done.stdout
+
+
+class Terminal:
+    """A program on a terminal of its own."""
+
+    def __init__(self, argv, env):
+        self.pid, self.fd = pty.fork()
+        if not self.pid:
+            os.execve(argv[0], argv, env)
+        self.out = b""
+
+    def expect(self, pattern: bytes, timeout: float):
+        """Waits until it has printed something."""
+        deadline = time.monotonic() + timeout
+        # tmux moves about while it writes.
+        while not re.search(pattern, re.sub(rb"\x1b\[[\d;?]*[A-Za-z]", b"",
+                                            self.out)):
+            left = deadline - time.monotonic()
+            if left <= 0 or not select.select([self.fd], [], [], left)[0]:
+                raise AssertionError(f"no {pattern!r}: {self.out!r}")
+            try:
+                self.out += os.read(self.fd, 65536)
+            except OSError:
+                raise AssertionError(f"ended: {self.out!r}") from None
+
+    def send(self, keys: bytes):
+        self.out = b""
+        os.write(self.fd, keys)
+
+    def wait(self, timeout: float) -> int:
+        """Waits for its end; returns its exit status."""
+        deadline = time.monotonic() + timeout
+        while time.monotonic() < deadline:
+            # Nobody ends whose output is not taken.
+            with contextlib.suppress(OSError):
+                if select.select([self.fd], [], [], 0.05)[0]:
+                    self.out += os.read(self.fd, 65536)
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self.pid = 0
+                return os.waitstatus_to_exitcode(status)
+        raise AssertionError(f"does not end: {self.out!r}")
+
+    def close(self):
+        if self.pid:
+            os.kill(self.pid, signal.SIGTERM)
+            self.wait(30)
+        os.close(self.fd)
+
+
+@pytest.fixture
+def terminal(builder, kernel):
+    env = {**environment(builder, kernel), "TERM": "xterm"}
+    new = Terminal([sys.executable, str(PROGRAM / "shell.py")], env)
+    yield new
+    new.close()
+
+
+def test_shell(terminal):
+    """Both guests have a shell, and leaving them ends all."""
+    terminal.expect(rb"guest-A# [\s\S]*guest-B# |guest-B# [\s\S]*guest-A# ", 120)
+    terminal.send(b"ivshmemctl info\r")
+    terminal.expect(rb"doorbell: +yes", 60)
+    terminal.send(b"\x02d")
+    assert terminal.wait(60) == 0
+
+
+def test_shell_without_terminal(builder, kernel):
+    """Without a terminal it says so, and starts nothing."""
+    done = subprocess.run([sys.executable, PROGRAM / "shell.py"], text=True,
+                          env=environment(builder, kernel), check=False,
+                          timeout=60, stdin=subprocess.DEVNULL,
+                          stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert done.returncode == 1
+    assert "terminal" in done.stdout

@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: MIT
+"""The lab itself: what it must be able to do, and what it must notice."""
+
+import hashlib
+
+import pytest
+
+from lab import tap
+from lab.cluster import guest
+from lab.vm import Plain, VMDied, VMError
+
+
+def test_commands(vm):
+    """Commands run side by side, and their output and status come back."""
+    assert tuple(vm.run("echo out; echo err >&2; exit 3")) == (3, "out\nerr\n")
+    first = vm.start_job("while [ ! -e /tmp/go ]; do sleep 0.05; done; echo on")
+    second = vm.start_job("echo here; cat /proc/uptime; touch /tmp/go")
+    second.expect("^here$")
+    assert second.wait().rc == 0
+    assert first.wait().out == "on\n"
+    vm.check("rm /tmp/go")
+
+
+def test_files(vm):
+    """A file goes into the guest unharmed."""
+    data = bytes(range(256)) * 200
+    vm.put(data, "/tmp/some file")
+    digest = hashlib.sha256(data).hexdigest()
+    assert vm.check("sha256sum '/tmp/some file'").split()[0] == digest
+    vm.check("rm '/tmp/some file'")
+
+
+def test_hung_program(vms):
+    """A program that hangs is ended, and named."""
+    vm = vms()[0]
+    with pytest.raises(VMError, match="sleep 1000: still running after 1 s"):
+        vm.run("sleep 1000", timeout=1)
+    assert vm.run("pidof sleep").rc == 1
+
+
+def test_panic(vms):
+    """A kernel that panics is noticed at once, with its last words."""
+    vm = vms()[0]
+    job = vm.start_job("sleep 1000")
+    vm.start_job("echo c > /proc/sysrq-trigger")
+    with pytest.raises(VMDied, match="sysrq triggered crash"):
+        job.wait(timeout=60)
+    vm.destroy()
+
+
+def test_kernel_log(vms):
+    """Trouble in the kernel log is found, once."""
+    vm = vms()[0]
+    vm.check_log()
+    vm.check("echo 'WARNING: made up' > /dev/kmsg")
+    with pytest.raises(VMError, match="made up"):
+        vm.check_log()
+    vm.broken = False
+    vm.check_log()
+    vm.check("echo 'WARNING: again' > /dev/kmsg")
+    vms.allow("WARNING: again")
+
+
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+def test_machines(vms, machine):
+    """Both machines, two CPUs, a plain device, a clean end."""
+    vm = vms(guest([Plain()], machine=machine, cpus=2))[0]
+    assert vm.check("nproc").strip() == "2"
+
+
+@pytest.mark.parametrize("text, rc, wrong", [
+    ("1..2\nok 1 - a\nnot ok 2 - b\n", 1, "not ok 2 - b"),
+    ("ok 1 - a\n", 0, "no plan"),
+    ("1..3\nok 1 - a\n", 0, "3 test points planned, 1 came"),
+    ("", 0, "no plan"),
+    ("1..1\nok 1 - a\n", 139, "exit status 139"),
+    ("1..2\nok 1 - a\nok 1 - b\n", 0, "test point 1 is the 2th"),
+    ("1..1\nok 1 - a\nBail out! why\n", 0, "Bail out! why"),
+    ("1..0\nok 1 - a\n", 0, "0 test points planned, 1 came"),
+])
+def test_tap_wrong(text, rc, wrong):
+    with pytest.raises(tap.TapError, match=wrong):
+        tap.judge("program", rc, text)
+
+
+def test_tap_right():
+    result = tap.judge("program", 0,
+                       "ok 1 - a\n# hm\nok 2 - b # SKIP no c\n1..2\n")
+    assert (len(result.passed), len(result.skipped)) == (1, 1)
+    assert tap.judge("program", 0, "1..0 # SKIP no d\n").skip_all == "no d"

@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: MIT
+"""How the memory is mapped, read from page tables; see Documentation/design.rst."""
+
+import pytest
+
+from lab import guestmod
+from lab.cluster import guest
+from lab.tap import run_guest_program
+from lab.vm import Plain
+
+KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
+NODES = ["/dev/ivshmem", "/dev/uio"]
+
+
+def size_text(size):
+    for unit, name in ((GB, "G"), (MB, "M")):
+        if size >= unit:
+            return f"{size // unit}{name}"
+    return f"{size // KB}K"
+
+
+def largest_entry(kernel):
+    """What the largest page table entry of a mapping is on this kernel."""
+    config = (kernel.kdir / "include/config/auto.conf").read_text()
+    huge = "CONFIG_ARCH_SUPPORTS_PMD_PFNMAP=y" in config
+    return 2 * MB if huge else 4 * KB
+
+
+def bar_start(vm, number=0):
+    """The address of BAR2."""
+    text = vm.check(f"cat /sys/class/misc/ivshmem{number}/device/resource")
+    return int(text.splitlines()[2].split()[0], 16)
+
+
+def check_memtypes(vm, number=0):
+    """Nobody has the memory on record, so that nothing conflicts with it."""
+    vm.check("[ -e /sys/kernel/debug/tracing ] || "
+             "mount -t debugfs debug /sys/kernel/debug")
+    done = vm.run("cat /sys/kernel/debug/x86/pat_memtype_list")
+    if done.rc:
+        return
+    start = bar_start(vm, number)
+    for line in done.out.splitlines()[1:]:
+        # PAT: [mem 0x00000000feb00000-0x00000000feb01000] uncached-minus
+        low, high = (int(x, 16) for x in
+                     line.split("[mem ")[1].split("]")[0].split("-"))
+        assert not low < start + 4 * KB <= high, line
+
+
+@pytest.fixture
+def boot(vms, lab):
+    """Boots a VM with a device of each size, in this order."""
+    def boot_one(*sizes, **options):
+        devices = [Plain(size_text(size), id=f"iv{n}",
+                         options=f"addr={n + 0x10:#x}")
+                   for n, size in enumerate(sizes)]
+        vm = vms(guest(devices, **options))[0]
+        guestmod.load(lab, vm, "pagewalk")
+        return vm
+    return boot_one
+
+
+def check_entries(vm, largest, *sizes):
+    """Runs map_entries on each device, through each of its nodes."""
+    for number, size in enumerate(sizes):
+        for node in NODES:
+            run_guest_program(vm, "map_entries", f"{node}{number}", size,
+                              largest, timeout=300)
+        check_memtypes(vm, number)
+
+
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+def test_hole(boot, kernel, machine):
+    """Below 4 GiB, where the MTRRs say uncacheable: write-back all the same."""
+    sizes = 4 * KB, 64 * KB, MB, 2 * MB, 4 * MB, 64 * MB
+    vm = boot(*sizes, machine=machine)
+    for number in range(len(sizes)):
+        assert bar_start(vm, number) < 4 * GB
+    check_entries(vm, largest_entry(kernel), *sizes)
+
+
+def test_hole_large(boot, kernel):
+    """The most that firmware puts there."""
+    vm = boot(GB, machine="pc")
+    assert bar_start(vm) < 4 * GB
+    check_entries(vm, largest_entry(kernel), GB)
+
+
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+def test_high(boot, kernel, machine):
+    """Above 4 GiB, up to 64 GiB; 2048 huge entries make 4 GiB."""
+    sizes = 4 * KB, 2 * MB, GB, 4 * GB, 64 * GB
+    vm = boot(*sizes, machine=machine)
+    for number in range(len(sizes)):
+        assert bar_start(vm, number) >= 4 * GB
+    check_entries(vm, largest_entry(kernel), *sizes)
+
+
+def debuggers_see_it(vm):
+    """Whether the kernel has what the driver's access() needs."""
+    return vm.run("grep -qw vmap_pfn /proc/kallsyms").rc == 0
+
+
+@pytest.mark.parametrize("node", NODES)
+@pytest.mark.parametrize("machine", ["pc", "q35"])
+def test_calls(boot, kernel, machine, node):
+    """fork, munmap, mprotect, mremap, madvise, a debugger, errors."""
+    vm = boot(16 * MB, machine=machine, modules=["brd"])
+    vm.run("modprobe brd rd_nr=1 rd_size=1024")
+    run_guest_program(vm, "map_calls", f"{node}0", 16 * MB, largest_entry(kernel),
+                      int(debuggers_see_it(vm)), timeout=180)
+    check_memtypes(vm)
+
+
+def test_behind_ram(vms, lab, kernel):
+    """Where the kernel might take the memory for its own, a debugger is refused:
+    vmap_pfn() would warn."""
+    cluster = vms(guest([], machine="pc", memory="480M", qemu=[
+        "-global", "i440FX-pcihost.pci-hole64-size=0"]))
+    vm = cluster[0]
+    guestmod.load(lab, vm, "pagewalk")
+    vm.plug(cluster.resolve(Plain("16M")))
+    vm.check("until [ -e /dev/ivshmem0 ]; do usleep 10000; done")
+    assert bar_start(vm) < 512 * MB
+    run_guest_program(vm, "map_calls", "/dev/ivshmem0", 16 * MB,
+                      largest_entry(kernel), 0, timeout=180)
+
+
+@pytest.mark.parametrize("cpu, append", [
+    ("max", "nopat"), ("max,-pat", ""), ("max,-mtrr", ""),
+    ("max,-pat,-mtrr", "")])
+def test_cpu(boot, kernel, cpu, append):
+    """Write-back without the PAT or the MTRRs too, and the driver says so."""
+    vm = boot(16 * MB, qemu=["-cpu", cpu], append=append)
+    check_entries(vm, largest_entry(kernel), 16 * MB)
+    mode = vm.check("cat /sys/class/misc/ivshmem0/cache_mode")
+    assert mode == "write-back\n"
+
+
+def test_qemu_agrees(boot, kernel):
+    """QEMU's own view of the guest's page tables is that of the module."""
+    vm = boot(16 * MB)
+    job = vm.start_job("/tests/map_hold /dev/ivshmem0")
+    address = int(job.expect(r"^# at (0x[0-9a-f]+)$")[1], 16)
+    vm.qmp("stop")
+    lines = vm.hmp("info tlb").splitlines()
+    vm.qmp("cont")
+    # 00007f0000000000: 00000000fd000000 X-PDA--UW
+    entry = next(line.split() for line in lines
+                 if int(line.partition(":")[0], 16) == address)
+    assert int(entry[1], 16) == bar_start(vm)
+    huge = largest_entry(kernel) == 2 * MB
+    assert entry[2] == ("X-PDA--UW" if huge else "X--DA--UW")

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: MIT
+"""Mappings under stress while the device goes away."""
+
+from lab.cluster import guest
+from lab.tap import judge
+from lab.vm import Plain
+
+SIZE = 32 << 20
+DRIVER = "/sys/bus/pci/drivers/ivshmem"
+
+
+def stress(vm, seed, unplug):
+    """Runs map_stress, takes the device away in the midst of it."""
+    command = f"/tests/map_stress /dev/ivshmem0 {SIZE} {seed}"
+    job = vm.start_job(command)
+    job.expect("^# busy$", timeout=120)
+    unplug()
+    done = job.wait(timeout=120)
+    judge(command, done.rc, done.out)
+    vm.check_log()
+
+
+def test_unbind(vms):
+    """The driver is unbound while four threads use mappings at random."""
+    vm = vms(guest([Plain("32M")], cpus=2))[0]
+    slot = vm.check(f"basename {DRIVER}/0000:*").strip()
+    for seed in range(3):
+        stress(vm, seed, lambda: vm.check(f"echo {slot} > {DRIVER}/unbind"))
+        vm.check(f"echo {slot} > {DRIVER}/bind")
+
+
+def test_unplug(vms):
+    """The device is unplugged, and another comes in its stead."""
+    ports = ["-device", "pcie-root-port,id=rp0,slot=1,pref64-reserve=64M"]
+    device = Plain("32M", bus="rp0")
+    vm = vms(guest([], qemu=ports, cpus=2))[0]
+    for seed in range(10, 12):
+        vm.plug(device)
+        vm.check("while [ ! -e /dev/ivshmem0 ]; do sleep 0.05; done")
+        stress(vm, seed, lambda: vm.unplug(device))

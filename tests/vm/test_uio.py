@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: MIT
+"""/dev/uioN, beside /dev/ivshmemN."""
+
+import pytest
+
+from lab import kernels
+from lab.cluster import guest
+from lab.tap import judge, run_guest_program
+from lab.vm import Doorbell, Plain
+
+@pytest.fixture(params=["q35", "pc"])
+def stock(request, vms):
+    """A shared VM of QEMU's own devices: one with a doorbell, one plain."""
+    return vms(guest([Doorbell(id="iv0", options="addr=0x4"),
+                      Plain(id="iv1", options="addr=0x5")],
+                     machine=request.param, modules=["uio_pci_generic"]),
+               share=True)[0]
+
+
+def test_both(stock):
+    """Maps, counts, poll, control and registers of a device of QEMU."""
+    run_guest_program(stock, "uio_both", "/dev/ivshmem0")
+
+
+def test_plain(stock):
+    """Without interrupts there is the memory."""
+    run_guest_program(stock, "uio_plain", "/dev/ivshmem1")
+
+
+def test_other_driver(stock):
+    """driver_override gives the device to another driver, and back."""
+    stock.check("modprobe uio_pci_generic")
+    for name in ("uio_pci_generic", "ivshmem"):
+        stock.check("cd /sys/bus/pci/devices/0000:00:04.0 && "
+                    f"echo {name} > driver_override && "
+                    "echo 0000:00:04.0 > driver/unbind && "
+                    "echo 0000:00:04.0 > /sys/bus/pci/drivers_probe")
+        path = stock.check("readlink /sys/bus/pci/devices/0000:00:04.0/driver")
+        assert path.strip().endswith(f"/{name}")
+    stock.check("echo > /sys/bus/pci/devices/0000:00:04.0/driver_override")
+    name = stock.check("ls /sys/bus/pci/devices/0000:00:04.0/misc").strip()
+    run_guest_program(stock, "uio_both", f"/dev/{name}")
+
+
+@pytest.mark.parametrize("device", ["iv0", "iv1"])
+def test_unbind(stock, device):
+    """Unbound with both nodes open and mapped: nothing is left behind, and the
+    driver takes the device again."""
+    node = {"iv0": "0000:00:04.0", "iv1": "0000:00:05.0"}[device]
+    name = "/dev/" + stock.check(f"ls /sys/bus/pci/devices/{node}/misc").strip()
+    for _ in range(3):
+        job = stock.start_job(f"/tests/uio_unplug {name}")
+        job.expect("^# ready$")
+        stock.check(f"echo {node} > /sys/bus/pci/drivers/ivshmem/unbind")
+        judge("uio_unplug", *job.wait())
+        assert stock.run(f"ls {name}").rc
+        stock.check(f"echo {node} > /sys/bus/pci/drivers/ivshmem/bind")
+        stock.check(f"ls {name} /dev/uio0 /dev/uio1")
+
+
+@pytest.fixture
+def slotted(vms):
+    """A VM whose device can be pulled out."""
+    device = Doorbell(bus="rp0")
+    vm = vms(guest([device], qemu=["-device", "pcie-root-port,id=rp0,slot=1"]))[0]
+    return vm, vm.devices[0]
+
+
+def test_unplug(slotted):
+    """Pulled out with both nodes open and mapped, and plugged in again."""
+    vm, device = slotted
+    for _ in range(2):
+        job = vm.start_job("/tests/uio_unplug /dev/ivshmem0")
+        job.expect("^# ready$")
+        vm.unplug(device)
+        judge("uio_unplug", *job.wait())
+        vm.check("[ ! -e /dev/ivshmem0 ] && [ ! -e /dev/uio0 ]")
+        vm.plug(device)
+        vm.check("until [ -e /dev/ivshmem0 ] && [ -e /dev/uio0 ]; do "
+                 "sleep 0.05; done")
+    run_guest_program(vm, "uio_both", "/dev/ivshmem0")
+
+
+def test_shared_page(vms):
+    """Registers that share their page with others cannot be mapped; the memory
+    can."""
+    vm = vms(guest([], machine="pc", autoload=False))[0]
+    slots = range(4, 6)
+    # Firmware gives each device a page; the kernel packs those that come later.
+    for slot in slots:
+        vm.plug(Plain(id=f"iv{slot}", options=f"addr={slot:#x}"))
+        vm.check(f"until [ -e /sys/bus/pci/devices/0000:00:{slot:02}.0/resource0 ]"
+                 "; do sleep 0.05; done")
+    starts = [vm.check(f"head -1 /sys/bus/pci/devices/0000:00:{slot:02}.0/"
+                       "resource").split()[0] for slot in slots]
+    assert starts[0][:-3] == starts[1][:-3], "each has a page of its own"
+    vm.check("dmesg -n 8; modprobe ivshmem")
+    for i in range(2):
+        run_guest_program(vm, "uio_plain", f"/dev/ivshmem{i}", "shared")
+    assert "shares its page" in vm.check("dmesg")
+
+
+def test_left_out(stock):
+    """A module parameter leaves UIO out, the rest stays."""
+    stock.check("rmmod ivshmem && modprobe ivshmem uio=0")
+    assert stock.check("ls /sys/class/uio").strip() == ""
+    run_guest_program(stock, "basic", "/dev/ivshmem0")
+    stock.check("rmmod ivshmem && modprobe ivshmem")
+    assert stock.check("ls /sys/class/uio").split() == ["uio0", "uio1"]
+
+
+def test_without_uio(lab, kernel, vms):
+    """For a kernel without UIO the module builds, and does not ask for it."""
+    header = lab.builder.out / "without-uio.h"
+    header.write_text("#undef CONFIG_UIO\n#undef CONFIG_UIO_MODULE\n")
+    module = lab.builder.module(kernel, "CONFIG_UIO=",
+                                f"KCFLAGS=-include {header}")
+    assert "uio_" not in kernels.run(["nm", "-u", module])
+    vm = vms(guest(own=module))[0]
+    assert vm.run("ls /sys/class/uio").rc
+    run_guest_program(vm, "basic")
+
+
+def test_sample(stock):
+    """The example program sees what a peer has written, when it rings."""
+    stock.check("echo hello | ivshmemctl write 0")
+    job = stock.start_job("/samples/uio /dev/uio0 2")
+    position = job.expect(r"^I am peer (\d+)$")[1]
+    job.expect(r"^\d+ interrupts, memory: hello$")
+    stock.check("echo howdy | ivshmemctl write 0")
+    stock.check(f"ivshmemctl ring {position} 1")
+    assert "memory: howdy" in job.wait().check().out
