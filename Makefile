@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+# The one front door. `make help` lists what it does.
+
+KDIR	?= /lib/modules/$(shell uname -r)/build
+O	?= $(CURDIR)/build
+PYTHON	?= /usr/bin/python3
+export O
+
+all: tools modules ## Build the tools, and the module for KDIR
+
+help: ## List the targets
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
+		awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
+
+modules: ## Build ivshmem.ko for the running kernel, or for KDIR=headers
+	@test -e $(KDIR)/Makefile || { echo "No kernel headers in $(KDIR):" \
+		"install linux-headers-$$(uname -r), or name others with KDIR=" >&2; \
+		exit 1; }
+	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+
+tools: ## Build libivshmem, ivshmemctl, ivshmem-server and the samples
+	$(MAKE) -C tools
+
+install: all ## Install module, tools and manual pages (DESTDIR=, prefix=)
+	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) modules_install
+	test -n "$(DESTDIR)" || \
+		depmod $$(modinfo -F vermagic ivshmem.ko | cut -d' ' -f1)
+	$(MAKE) -C tools install
+	install -D -m 644 Documentation/man/ivshmem.4 \
+		$(DESTDIR)$(or $(prefix),/usr/local)/share/man/man4/ivshmem.4
+
+demo: ## Boot two VMs that ring each other (KERNEL=6.1 or 6.12)
+	@tests/install-deps demo
+	@$(PYTHON) tests/vm/demo.py
+
+shell: ## The same two VMs with a shell in each, in tmux
+	@tests/install-deps shell
+	@$(PYTHON) tests/vm/shell.py
+
+check: ## Run all tests (ARGS= for pytest, as ARGS="-k basic --kernels 6.1")
+	@tests/install-deps check
+	env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest tests $(ARGS)
+
+check-debug: ## Run the VM tests on a kernel that notices mistakes (built once)
+	@tests/install-deps check
+	env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest tests/vm \
+		--kernels debug $(ARGS)
+
+fuzz: ## Make ten million random calls on each kernel (CALLS=, SEED=): hours
+	@tests/install-deps check
+	env -u MAKEFLAGS -u MAKELEVEL IVSHMEM_FUZZ_CALLS=$(or $(CALLS),10000000) \
+		IVSHMEM_FUZZ_SEED=$(SEED) $(PYTHON) -m pytest \
+		tests/vm/test_fuzz.py -o timeout=0 $(ARGS)
+
+bench: ## Compare the ways of mapping the memory: table, JSON, SVG
+	@tests/install-deps demo
+	@$(PYTHON) tests/bench/mapping.py $(ARGS)
+
+deps: ## Install the packages that the tests need
+	@tests/install-deps check
+
+clean: ## Remove everything that was built
+	test ! -e $(KDIR)/Makefile || $(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	rm -rf $(O)
+
+.PHONY: all help modules tools install demo shell check check-debug fuzz bench deps clean
