@@ -4,7 +4,10 @@
 KDIR	?= /lib/modules/$(shell uname -r)/build
 O	?= $(CURDIR)/build
 PYTHON	?= /usr/bin/python3
+JOBS	?= 2
 export O
+
+PYTEST	= env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest -n $(JOBS)
 
 all: tools modules ## Build the tools, and the module for KDIR
 
@@ -39,18 +42,16 @@ shell: ## The same two VMs with a shell in each, in tmux
 
 check: ## Run all tests (ARGS= for pytest, as ARGS="-k basic --kernels 6.1")
 	@tests/install-deps check
-	env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest tests $(ARGS)
+	$(PYTEST) tests $(ARGS)
 
 check-debug: ## Run the VM tests on a kernel that notices mistakes (built once)
 	@tests/install-deps check
-	env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest tests/vm \
-		--kernels debug $(ARGS)
+	$(PYTEST) tests/vm --kernels debug $(ARGS)
 
-fuzz: ## Make ten million random calls on each kernel (CALLS=, SEED=): hours
+fuzz: ## Make ten million random calls on each kernel (CALLS=, SEED=)
 	@tests/install-deps check
-	env -u MAKEFLAGS -u MAKELEVEL IVSHMEM_FUZZ_CALLS=$(or $(CALLS),10000000) \
-		IVSHMEM_FUZZ_SEED=$(SEED) $(PYTHON) -m pytest \
-		tests/vm/test_fuzz.py -o timeout=0 $(ARGS)
+	IVSHMEM_FUZZ_CALLS=$(or $(CALLS),10000000) IVSHMEM_FUZZ_SEED=$(SEED) \
+		$(PYTEST) tests/vm/test_fuzz.py -o timeout=0 $(ARGS)
 
 bench: ## Compare the ways of mapping the memory: table, JSON, SVG
 	@tests/install-deps demo

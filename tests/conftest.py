@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Options and fixtures of the whole test run, and the line it ends with."""
 
+import math
 import signal
+import time
 
 import pytest
 
@@ -12,12 +14,22 @@ from lab.build import Builder
 def pytest_addoption(parser):
     parser.addoption("--kernels", default="6.1,6.12",
                      help="kernels to boot, by name (default: %(default)s)")
+    parser.addoption("--minutes", type=float,
+                     help="skip the tests that have not begun by then")
 
 
-def pytest_configure():
+def pytest_configure(config):
     """Whatever ends the run, fixtures end what they have started."""
+    minutes = config.getoption("--minutes")
+    config.end = time.monotonic() + minutes * 60 if minutes else math.inf
     for sig in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(sig, signal.default_int_handler)
+
+
+def pytest_runtest_setup(item):
+    if time.monotonic() > item.config.end:
+        minutes = item.config.getoption("--minutes")
+        pytest.skip(f"the run's {minutes:g} minutes are over")
 
 
 def pytest_generate_tests(metafunc):
