@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: MIT
-"""Builds a kernel that notices mistakes, from the distribution's source.
+"""Builds kernels that notice mistakes, from the distribution's source.
 
-It is called "debug" where kernels have names. It is built once for each source
-and configuration (debug.config), in the lab's cache, which takes a quarter of
-an hour.
+"debug" has KASAN, lockdep and all else that can be had together, "kcsan" looks
+for data races. Each is built once for each source and configuration, in the
+lab's cache, which takes a quarter of an hour.
 """
 
 import hashlib
@@ -17,7 +17,21 @@ from pathlib import Path
 from . import kernels, sources
 
 SERIES = "6.12"
-CONFIG = Path(__file__).with_name("debug.config")
+HERE = Path(__file__).parent
+# What make is told for all of a kernel. KCSAN is to look at the driver alone:
+# it stops at the first race, and the kernel has its own.
+FLAGS = {"debug": (), "kcsan": ("KCSAN_SANITIZE=n",)}
+# What no option asks for where a driver of the kernel does not.
+KCONFIG = """
+config IVSHMEM_LAB
+	def_bool y
+	select VMAP_PFN
+"""
+
+
+def configs(name: str) -> list:
+    """The parts of a kernel's configuration."""
+    return [HERE / "guest.config", HERE / f"{name}.config"]
 
 
 def make(source: Path, *args, log=None):
@@ -35,65 +49,73 @@ def make(source: Path, *args, log=None):
     return done.stdout
 
 
-def configure(source: Path, out: Path):
+def configure(source: Path, out: Path, name: str):
     """Writes the configuration; fails if an option could not be had."""
-    make(source, f"O={out}", "tinyconfig")
+    (out / "Kconfig").write_text((source / "Kconfig").read_text() + KCONFIG)
+    kconfig = f"KBUILD_KCONFIG={out}/Kconfig"
+    make(source, f"O={out}", kconfig, "tinyconfig")
     config = out / ".config"
-    config.write_text(config.read_text() + CONFIG.read_text())
-    make(source, f"O={out}", "olddefconfig")
+    wanted = "".join(path.read_text() for path in configs(name))
+    config.write_text(config.read_text() + wanted)
+    make(source, f"O={out}", kconfig, "olddefconfig")
     lines = set(config.read_text().splitlines())
     missing = []
-    for line in CONFIG.read_text().splitlines():
-        name, sep, value = line.partition("=")
-        wanted = f"# {name} is not set" if value == "n" else line
-        if sep and not line.startswith("#") and wanted not in lines and (
-                value != "n" or any(known.startswith(f"{name}=")
-                                    for known in lines)):
+    for line in wanted.splitlines():
+        option, sep, value = line.partition("=")
+        if not sep or line.startswith("#"):
+            continue
+        if value == "n":
+            had = not any(x.startswith(f"{option}=") for x in lines)
+        else:
+            had = line in lines
+        if not had:
             missing.append(line)
     if missing:
         raise kernels.Unavailable("the debug kernel cannot have "
                                   + ", ".join(missing))
 
 
-def build(source: Path, root: Path) -> str:
+def build(source: Path, root: Path, name: str) -> str:
     """Builds below root, in the shape of an unpacked package."""
     out = root / "build"
     out.mkdir(parents=True)
-    configure(source, out)
-    make(source, f"O={out}", "bzImage", "modules", log=root / "build.log")
-    release = make(source, f"O={out}", "-s", "kernelrelease").strip()
+    configure(source, out, name)
+    flags = [f"O={out}", f"KBUILD_KCONFIG={out}/Kconfig", *FLAGS[name]]
+    make(source, *flags, "bzImage", "modules", log=root / "build.log")
+    make(source, *flags, f"INSTALL_MOD_PATH={root}", "INSTALL_MOD_STRIP=1",
+         "DEPMOD=true", "modules_install")
+    release = make(source, *flags, "-s", "kernelrelease").strip()
     headers = root / "usr/src" / f"linux-headers-{release}"
     headers.parent.mkdir(parents=True)
     headers.symlink_to("../../build")
     # The ELF file's entry for VMs runs before KASAN does: it faults at once.
     shutil.copy(out / "arch/x86/boot/bzImage", root / "vmlinux")
-    modules = root / "lib/modules" / release
-    (modules / "kernel").mkdir(parents=True)
-    for table in ("modules.order", "modules.builtin"):
-        shutil.copy(out / table, modules / table)
     kernels.depmod(root, release)
     return release
 
 
-def get() -> kernels.Kernel:
-    """The debug kernel, out of the cache or built now."""
+def get(name: str) -> kernels.Kernel:
+    """A kernel of FLAGS, out of the cache or built now."""
     tarball = kernels.source(SERIES)
-    state = hashlib.sha256(str(tarball).encode() + CONFIG.read_bytes())
-    folder = kernels.cache_dir() / "kernels" / "debug"
+    state = hashlib.sha256(repr((tarball, FLAGS[name], KCONFIG)).encode())
+    for path in configs(name):
+        state.update(path.read_bytes())
+    folder = kernels.cache_dir() / "kernels" / name
     root = folder / state.hexdigest()[:12]
     folder.mkdir(parents=True, exist_ok=True)
-    with kernels.locked(folder / "lock"):
+    with kernels.locked(root.with_suffix(".lock")):
         if not (root / "release").exists():
-            print(f"building the debug kernel in {root}", file=sys.stderr,
+            print(f"building the kernel {name!r} in {root}", file=sys.stderr,
                   flush=True)
             shutil.rmtree(root, ignore_errors=True)
-            release = build(sources.tree(SERIES), root)
+            release = build(sources.tree(SERIES), root, name)
             (root / "release").write_text(release)
-    return kernels.Kernel("debug", (root / "release").read_text(), root)
+    return kernels.Kernel(name, (root / "release").read_text(), root)
 
 
 if __name__ == "__main__":
     try:
-        print(get().root)
+        for wanted in sys.argv[1:] or FLAGS:
+            print(get(wanted).root)
     except kernels.Unavailable as err:
         sys.exit(re.sub(r"\s+", " ", str(err)))

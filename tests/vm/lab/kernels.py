@@ -359,10 +359,10 @@ def bring(folder: Path, suites, metas, finish, archive=Archive) -> Path:
 
 def get(name: str) -> Kernel:
     """A kernel by name, out of the cache or from the mirror."""
-    if name == "debug":
-        # That module uses this one.
-        from . import debugkernel  # pylint: disable=import-outside-toplevel
-        return debugkernel.get()
+    # That module uses this one.
+    from . import debugkernel  # pylint: disable=import-outside-toplevel
+    if name in debugkernel.FLAGS:
+        return debugkernel.get(name)
     series, _, flavour = name.partition("-")
     if series not in SERIES:
         raise Unavailable(f"no kernel series {series}: there are "
