@@ -10,7 +10,7 @@ import pytest
 pytest.register_assert_rewrite("serverlab")
 
 # pylint: disable=wrong-import-position
-from serverlab import BUILD, TOP, Server  # noqa: E402
+from serverlab import BOUND, BUILD, TOP, Server  # noqa: E402
 
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 
@@ -55,3 +55,15 @@ def fixture_server(server_program, folder):
             if one.process.poll() is None:
                 one.process.kill()
                 one.process.wait()
+
+
+@pytest.fixture(name="run")
+def fixture_run(server_program):
+    """Runs the server where it is to end by itself: status, stdout, stderr."""
+    def run(*args, **keywords):
+        done = subprocess.run([server_program, *args], timeout=BOUND, text=True,
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                              check=False, **keywords)
+        assert "Sanitizer" not in done.stderr, done.stderr
+        return done.returncode, done.stdout, done.stderr
+    return run

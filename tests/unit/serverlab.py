@@ -126,12 +126,13 @@ class Server:
     """A running ivshmem-server."""
 
     def __init__(self, program, folder, *args, vectors=1, limits=None,
-                 user=None, path=None, wait=True):
+                 user=None, path=None, wait=True, options=None):
         self.path = path or folder / "socket"
         self.log_path = folder / "log"
         self.clients = []
-        command = [program, "--socket", self.path, "--vectors", str(vectors),
-                   *args]
+        if options is None:
+            options = "--socket", self.path, "--vectors", str(vectors)
+        command = [program, *options, *args]
 
         def limit():
             if limits:

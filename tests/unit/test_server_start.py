@@ -12,18 +12,6 @@ import pytest
 from serverlab import BOUND, TOP, Client, Server, wait_until
 
 
-@pytest.fixture(name="run")
-def fixture_run(server_program):
-    """Runs the server where it is to end by itself: status, stdout, stderr."""
-    def run(*args, **keywords):
-        done = subprocess.run([server_program, *args], timeout=BOUND, text=True,
-                              stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                              check=False, **keywords)
-        assert "Sanitizer" not in done.stderr, done.stderr
-        return done.returncode, done.stdout, done.stderr
-    return run
-
-
 def stale_socket(path):
     """Leaves a socket that nobody serves."""
     with socket.socket(socket.AF_UNIX) as sock:

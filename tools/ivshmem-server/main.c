@@ -52,16 +52,14 @@ int main(int argc, char **argv)
 {
 	static struct server server;
 	struct options options;
+	enum options_outcome outcome;
 	int ret;
 
 	open_standard_fds();
-	switch (options_parse(&options, argc, argv)) {
-	case OPTIONS_DONE:
-		return EXIT_SUCCESS;
-	case OPTIONS_BAD:
-		return EXIT_USAGE;
-	case OPTIONS_RUN:
-		break;
+	outcome = options_parse(&options, argc, argv);
+	if (outcome != OPTIONS_RUN) {
+		options_free(&options);
+		return outcome == OPTIONS_DONE ? EXIT_SUCCESS : EXIT_USAGE;
 	}
 
 	log_set_level(options.log_level);
@@ -77,5 +75,6 @@ int main(int argc, char **argv)
 		ret = server_run(&server);
 	}
 	server_close(&server);
+	options_free(&options);
 	return ret ? EXIT_FAILURE : EXIT_SUCCESS;
 }

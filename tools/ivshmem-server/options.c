@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * The command line.
+ * The options: a command line's, and a configuration file's.
  */
 #include <ctype.h>
 #include <errno.h>
@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "config.h"
 #include "log.h"
 #include "options.h"
 #include "protocol.h"
@@ -20,7 +21,8 @@
 
 /* Options without a letter of their own. */
 enum {
-	OPT_STALL_TIMEOUT = 256,
+	OPT_CONFIG = 256,
+	OPT_STALL_TIMEOUT,
 	OPT_QUIET_DEPARTURES,
 	OPT_NO_QUIET_DEPARTURES,
 };
@@ -30,6 +32,8 @@ static const char help[] =
 "Give QEMU's ivshmem-doorbell devices a piece of memory that they share, and\n"
 "introduce them to each other so that they can ring each other's doorbell.\n"
 "\n"
+"      --config FILE            read options from a file, a line each: the name\n"
+"                               without dashes, and the value\n"
 "  -S, --socket PATH            unix socket to listen on\n"
 "  -l, --size SIZE              bytes of shared memory: a power of two, 4K or\n"
 "                               more, with suffix K, M, G or T (default: 4M)\n"
@@ -103,38 +107,120 @@ static bool parse_stall(const char *text, uint64_t *ms)
 	return true;
 }
 
-static enum options_outcome options_bad(const char *option, const char *value,
-					const char *wanted)
+static const struct option table[] = {
+	{ "config", required_argument, NULL, OPT_CONFIG },
+	{ "socket", required_argument, NULL, 'S' },
+	{ "size", required_argument, NULL, 'l' },
+	{ "vectors", required_argument, NULL, 'n' },
+	{ "quiet-departures", no_argument, NULL, OPT_QUIET_DEPARTURES },
+	{ "no-quiet-departures", no_argument, NULL, OPT_NO_QUIET_DEPARTURES },
+	{ "stall-timeout", required_argument, NULL, OPT_STALL_TIMEOUT },
+	{ "quiet", no_argument, NULL, 'q' },
+	{ "verbose", no_argument, NULL, 'v' },
+	{ "help", no_argument, NULL, 'h' },
+	{ "version", no_argument, NULL, 'V' },
+	{ 0 }
+};
+
+static const char *options_name(int opt)
 {
-	log_err("%s %s: must be %s", option, value, wanted);
-	return OPTIONS_BAD;
+	const struct option *option = table;
+
+	while (option->val != opt)
+		option++;
+	return option->name;
+}
+
+/* Returns NULL, or what the value must be. */
+static const char *options_set(struct options *options, int opt,
+			       const char *value)
+{
+	switch (opt) {
+	case 'S':
+		options->socket = value;
+		break;
+	case 'l':
+		if (!parse_size(value, &options->size))
+			return "a power of two, 4K or more";
+		break;
+	case 'n':
+		if (!parse_vectors(value, &options->vectors))
+			return "a number from 1 to 2048";
+		break;
+	case OPT_QUIET_DEPARTURES:
+		options->quiet_departures = true;
+		break;
+	case OPT_NO_QUIET_DEPARTURES:
+		options->quiet_departures = false;
+		break;
+	case OPT_STALL_TIMEOUT:
+		if (!parse_stall(value, &options->stall_ms))
+			return "a number of seconds from 0.1 to 86400";
+		break;
+	case 'q':
+		options->log_level = LOG_WARNING;
+		break;
+	case 'v':
+		options->log_level = LOG_DEBUG;
+		break;
+	}
+	return NULL;
+}
+
+static int options_set_line(void *context, const char *where, char *name,
+			    char *value)
+{
+	const struct option *option = table;
+	const char *wanted;
+
+	while (option->name && strcmp(option->name, name))
+		option++;
+	if (!option->name || option->val == OPT_CONFIG || option->val == 'h' ||
+	    option->val == 'V') {
+		log_err("%s: %s: not an option of a configuration file", where,
+			name);
+		return -EINVAL;
+	}
+	if (option->has_arg == no_argument && *value) {
+		log_err("%s: %s takes no value", where, name);
+		return -EINVAL;
+	}
+	if (option->has_arg == required_argument && !*value) {
+		log_err("%s: %s needs a value", where, name);
+		return -EINVAL;
+	}
+	wanted = options_set(context, option->val, value);
+	if (wanted) {
+		log_err("%s: %s %s: must be %s", where, name, value, wanted);
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static int options_read_config(struct options *options, const char *path)
+{
+	if (options->config) {
+		log_err("--config %s: one file is enough", path);
+		return -EINVAL;
+	}
+	options->config = config_read(path, options_set_line, options);
+	return options->config ? 0 : -errno;
 }
 
 /**
- * options_parse() - Read the command line.
- * @options: filled in
+ * options_parse() - Read the command line and the file that it names.
+ * @options: filled in, to be given back with options_free() in each case
  * @argc:    as main() got it
  * @argv:    as main() got it
+ *
+ * Can be called again, to see what has changed in the file.
  *
  * Return: what is to be done next.
  */
 enum options_outcome options_parse(struct options *options, int argc,
 				   char **argv)
 {
-	static const struct option table[] = {
-		{ "socket", required_argument, NULL, 'S' },
-		{ "size", required_argument, NULL, 'l' },
-		{ "vectors", required_argument, NULL, 'n' },
-		{ "quiet-departures", no_argument, NULL, OPT_QUIET_DEPARTURES },
-		{ "no-quiet-departures", no_argument, NULL,
-		  OPT_NO_QUIET_DEPARTURES },
-		{ "stall-timeout", required_argument, NULL, OPT_STALL_TIMEOUT },
-		{ "quiet", no_argument, NULL, 'q' },
-		{ "verbose", no_argument, NULL, 'v' },
-		{ "help", no_argument, NULL, 'h' },
-		{ "version", no_argument, NULL, 'V' },
-		{ 0 }
-	};
+	const char *wanted;
 	int opt;
 
 	*options = (struct options){
@@ -145,37 +231,12 @@ enum options_outcome options_parse(struct options *options, int argc,
 		.quiet_departures = true,
 	};
 
+	optind = 0;
 	while ((opt = getopt_long(argc, argv, "S:l:n:qvhV", table, NULL)) != -1) {
 		switch (opt) {
-		case 'S':
-			options->socket = optarg;
-			break;
-		case 'l':
-			if (!parse_size(optarg, &options->size))
-				return options_bad("--size", optarg,
-						   "a power of two, 4K or more");
-			break;
-		case 'n':
-			if (!parse_vectors(optarg, &options->vectors))
-				return options_bad("--vectors", optarg,
-						   "a number from 1 to 2048");
-			break;
-		case OPT_QUIET_DEPARTURES:
-			options->quiet_departures = true;
-			break;
-		case OPT_NO_QUIET_DEPARTURES:
-			options->quiet_departures = false;
-			break;
-		case OPT_STALL_TIMEOUT:
-			if (!parse_stall(optarg, &options->stall_ms))
-				return options_bad("--stall-timeout", optarg,
-						   "a number of seconds from 0.1 to 86400");
-			break;
-		case 'q':
-			options->log_level = LOG_WARNING;
-			break;
-		case 'v':
-			options->log_level = LOG_DEBUG;
+		case OPT_CONFIG:
+			if (options_read_config(options, optarg))
+				return OPTIONS_BAD;
 			break;
 		case 'h':
 			fputs(help, stdout);
@@ -183,8 +244,15 @@ enum options_outcome options_parse(struct options *options, int argc,
 		case 'V':
 			puts("ivshmem-server " IVSHMEM_VERSION);
 			return OPTIONS_DONE;
-		default:
+		case '?':
 			fputs("Try 'ivshmem-server --help'.\n", stderr);
+			return OPTIONS_BAD;
+		default:
+			wanted = options_set(options, opt, optarg);
+			if (!wanted)
+				break;
+			log_err("--%s %s: must be %s", options_name(opt), optarg,
+				wanted);
 			return OPTIONS_BAD;
 		}
 	}
@@ -198,4 +266,13 @@ enum options_outcome options_parse(struct options *options, int argc,
 		return OPTIONS_BAD;
 	}
 	return OPTIONS_RUN;
+}
+
+/**
+ * options_free() - Forget what options_parse() has filled in.
+ * @options: the options
+ */
+void options_free(struct options *options)
+{
+	free(options->config);
 }

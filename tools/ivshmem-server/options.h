@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The command line.
+ * The options: a command line's, and a configuration file's.
  */
 #ifndef OPTIONS_H
 #define OPTIONS_H
@@ -10,6 +10,8 @@
 
 /**
  * struct options - What the command line asks for.
+ * @config:           text of the configuration file, which strings here point
+ *                    into, or NULL
  * @socket:           path of the socket
  * @size:             bytes of shared memory, a power of two
  * @stall_ms:         how long a message may wait for its client
@@ -18,6 +20,7 @@
  * @quiet_departures: clients are not told when another leaves
  */
 struct options {
+	char *config;
 	const char *socket;
 	uint64_t size;
 	uint64_t stall_ms;
@@ -40,5 +43,6 @@ enum options_outcome {
 
 enum options_outcome options_parse(struct options *options, int argc,
 				   char **argv);
+void options_free(struct options *options);
 
 #endif /* OPTIONS_H */
