@@ -128,6 +128,15 @@ def test_behind_ram(vms, lab, kernel):
                       largest_entry(kernel), 0, timeout=180)
 
 
+def test_meet(boot, lab, kernel):
+    """Two threads meet in one fault, and want entries of different sizes."""
+    if largest_entry(kernel) == 4 * KB:
+        pytest.skip("all entries are small")
+    vm = boot(16 * MB, cpus=2)
+    guestmod.load(lab, vm, "meet")
+    run_guest_program(vm, "map_meet")
+
+
 @pytest.mark.parametrize("cpu, append", [
     ("max", "nopat"), ("max,-pat", ""), ("max,-mtrr", ""),
     ("max,-pat,-mtrr", "")])
