@@ -5,8 +5,8 @@
 #ifndef MEMORY_H
 #define MEMORY_H
 
-#include <stdint.h>
+#include "options.h"
 
-int memory_create(uint64_t size);
+int memory_create(const struct options *options, int *lock);
 
 #endif /* MEMORY_H */

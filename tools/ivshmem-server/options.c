@@ -5,6 +5,7 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 #include "protocol.h"
 
 #define MIN_SIZE	4096
+#define MAX_NODE	1023
 
 #define MIN_STALL	0.1
 #define MAX_STALL	86400.0
@@ -22,6 +24,12 @@
 /* Options without a letter of their own. */
 enum {
 	OPT_CONFIG = 256,
+	OPT_HUGETLB,
+	OPT_SHM,
+	OPT_FILE,
+	OPT_KEEP,
+	OPT_NUMA_NODE,
+	OPT_PREFAULT,
 	OPT_STALL_TIMEOUT,
 	OPT_QUIET_DEPARTURES,
 	OPT_NO_QUIET_DEPARTURES,
@@ -37,6 +45,12 @@ static const char help[] =
 "  -S, --socket PATH            unix socket to listen on\n"
 "  -l, --size SIZE              bytes of shared memory: a power of two, 4K or\n"
 "                               more, with suffix K, M, G or T (default: 4M)\n"
+"      --hugetlb 2M|1G          take the memory from the pool of huge pages\n"
+"      --shm NAME               a POSIX shared memory object is the memory\n"
+"      --file PATH              a file is the memory\n"
+"      --keep                   do not zero what is in the object or file\n"
+"      --numa-node NUMBER       take memory of this NUMA node only\n"
+"      --prefault               take the memory at start, not when it is used\n"
 "  -n, --vectors NUMBER         vectors that each peer has, 1 to 2048\n"
 "                               (default: 1)\n"
 "      --quiet-departures       do not tell peers when one leaves (default):\n"
@@ -82,15 +96,30 @@ static bool parse_size(const char *text, uint64_t *size)
 	return *size >= MIN_SIZE && !(*size & (*size - 1));
 }
 
-static bool parse_vectors(const char *text, unsigned int *vectors)
+static bool parse_number(const char *text, unsigned int min, unsigned int max,
+			 unsigned int *number)
 {
 	const char *end;
 	uint64_t value;
 
 	if (!parse_uint(text, &value, &end) || *end)
 		return false;
-	*vectors = value;
-	return value >= 1 && value <= PROTOCOL_MAX_VECTORS;
+	*number = value;
+	return value >= min && value <= max;
+}
+
+static bool parse_hugepage(const char *text, uint64_t *size)
+{
+	return parse_size(text, size) &&
+	       (*size == 2ULL << 20 || *size == 1ULL << 30);
+}
+
+/* POSIX wants a leading slash and leaves any other to the implementation. */
+static bool parse_shm(const char *text)
+{
+	text += *text == '/';
+	return *text && !strchr(text, '/') && strlen(text) <= NAME_MAX &&
+	       strcmp(text, ".") && strcmp(text, "..");
 }
 
 static bool parse_stall(const char *text, uint64_t *ms)
@@ -111,6 +140,12 @@ static const struct option table[] = {
 	{ "config", required_argument, NULL, OPT_CONFIG },
 	{ "socket", required_argument, NULL, 'S' },
 	{ "size", required_argument, NULL, 'l' },
+	{ "hugetlb", required_argument, NULL, OPT_HUGETLB },
+	{ "shm", required_argument, NULL, OPT_SHM },
+	{ "file", required_argument, NULL, OPT_FILE },
+	{ "keep", no_argument, NULL, OPT_KEEP },
+	{ "numa-node", required_argument, NULL, OPT_NUMA_NODE },
+	{ "prefault", no_argument, NULL, OPT_PREFAULT },
 	{ "vectors", required_argument, NULL, 'n' },
 	{ "quiet-departures", no_argument, NULL, OPT_QUIET_DEPARTURES },
 	{ "no-quiet-departures", no_argument, NULL, OPT_NO_QUIET_DEPARTURES },
@@ -135,6 +170,8 @@ static const char *options_name(int opt)
 static const char *options_set(struct options *options, int opt,
 			       const char *value)
 {
+	unsigned int number;
+
 	switch (opt) {
 	case 'S':
 		options->socket = value;
@@ -144,8 +181,34 @@ static const char *options_set(struct options *options, int opt,
 			return "a power of two, 4K or more";
 		break;
 	case 'n':
-		if (!parse_vectors(value, &options->vectors))
+		if (!parse_number(value, 1, PROTOCOL_MAX_VECTORS,
+				  &options->vectors))
 			return "a number from 1 to 2048";
+		break;
+	case OPT_HUGETLB:
+		if (!parse_hugepage(value, &options->hugepage))
+			return "2M or 1G";
+		break;
+	case OPT_SHM:
+		if (!parse_shm(value))
+			return "a name with no slash but at the beginning";
+		options->shm = value;
+		break;
+	case OPT_FILE:
+		if (!*value)
+			return "a path";
+		options->file = value;
+		break;
+	case OPT_KEEP:
+		options->keep = true;
+		break;
+	case OPT_NUMA_NODE:
+		if (!parse_number(value, 0, MAX_NODE, &number))
+			return "a number from 0 to 1023";
+		options->node = number;
+		break;
+	case OPT_PREFAULT:
+		options->prefault = true;
 		break;
 	case OPT_QUIET_DEPARTURES:
 		options->quiet_departures = true;
@@ -207,6 +270,25 @@ static int options_read_config(struct options *options, const char *path)
 	return options->config ? 0 : -errno;
 }
 
+/* What options mean together. */
+static bool options_check(const struct options *options)
+{
+	const char *wrong = NULL;
+
+	if (!options->socket || !*options->socket)
+		wrong = "a path for the socket is needed: --socket PATH; see --help";
+	else if (!!options->hugepage + !!options->shm + !!options->file > 1)
+		wrong = "only one of --hugetlb, --shm and --file is possible";
+	else if (options->keep && !options->shm && !options->file)
+		wrong = "--keep needs --shm or --file";
+	else if (options->size < options->hugepage)
+		wrong = "--size is less than one page of --hugetlb";
+
+	if (wrong)
+		log_err("%s", wrong);
+	return !wrong;
+}
+
 /**
  * options_parse() - Read the command line and the file that it names.
  * @options: filled in, to be given back with options_free() in each case
@@ -225,6 +307,7 @@ enum options_outcome options_parse(struct options *options, int argc,
 
 	*options = (struct options){
 		.size = 4 << 20,
+		.node = -1,
 		.stall_ms = 30000,
 		.vectors = 1,
 		.log_level = LOG_INFO,
@@ -261,11 +344,7 @@ enum options_outcome options_parse(struct options *options, int argc,
 		log_err("%s: not an option; see --help", argv[optind]);
 		return OPTIONS_BAD;
 	}
-	if (!options->socket || !*options->socket) {
-		log_err("a path for the socket is needed: --socket PATH; see --help");
-		return OPTIONS_BAD;
-	}
-	return OPTIONS_RUN;
+	return options_check(options) ? OPTIONS_RUN : OPTIONS_BAD;
 }
 
 /**

@@ -14,6 +14,12 @@
  *                    into, or NULL
  * @socket:           path of the socket
  * @size:             bytes of shared memory, a power of two
+ * @hugepage:         bytes of a huge page that the memory is to consist of, or 0
+ * @shm:              name of the POSIX shared memory object to use, or NULL
+ * @file:             path of the file to use, or NULL
+ * @node:             NUMA node to take memory of, or -1
+ * @keep:             what is in the object or file is not zeroed
+ * @prefault:         memory is allocated at the start
  * @stall_ms:         how long a message may wait for its client
  * @vectors:          vectors that each peer has
  * @log_level:        what is logged, as for log_set_level()
@@ -23,6 +29,12 @@ struct options {
 	char *config;
 	const char *socket;
 	uint64_t size;
+	uint64_t hugepage;
+	const char *shm;
+	const char *file;
+	int node;
+	bool keep;
+	bool prefault;
 	uint64_t stall_ms;
 	unsigned int vectors;
 	int log_level;

@@ -382,10 +382,11 @@ int server_open(struct server *server, const struct options *options)
 	server->loop = -1;
 	server->listener.fd = -1;
 	server->signals.fd = -1;
+	server->memory_lock = -1;
 	server->check_at = LOOP_NEVER;
 	server->listen_at = LOOP_NEVER;
 
-	fd = memory_create(options->size);
+	fd = memory_create(options, &server->memory_lock);
 	if (fd < 0)
 		return fd;
 	server->memory = fdset_from_fd(fd);
@@ -456,6 +457,8 @@ void server_close(struct server *server)
 	}
 	free(server->peers);
 	fdset_put(server->memory);
+	if (server->memory_lock >= 0)
+		close(server->memory_lock);
 	if (server->signals.fd >= 0)
 		close(server->signals.fd);
 	if (server->loop >= 0)

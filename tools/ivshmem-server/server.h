@@ -24,6 +24,7 @@
  * @file:       its place in the file system
  * @signals:    a signalfd
  * @memory:     the shared memory, a set of one
+ * @memory_lock: what keeps other servers from it, or -1
  * @peers:      every peer that has not been freed
  * @count:      how many
  * @capacity:   for how many there is room
@@ -42,6 +43,7 @@ struct server {
 	struct socket_file file;
 	struct watch signals;
 	struct fdset *memory;
+	int memory_lock;
 	struct peer **peers;
 	size_t count;
 	size_t capacity;
