@@ -306,7 +306,7 @@ def test_hard_limit(server, limit):
         client = running.connect()
         assert client.receive() == (-24, None)
         client.expect_closed()
-    running.wait_log("refused a client: Too many open files", 21)
+    running.wait_log(f"uid {os.getuid()}): Too many open files", 21)
 
     for i, peer in enumerate(peers):
         for later in peers[i + 1:]:

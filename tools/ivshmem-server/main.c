@@ -51,30 +51,30 @@ static void raise_fd_limit(unsigned int vectors)
 int main(int argc, char **argv)
 {
 	static struct server server;
-	struct options options;
+	struct options *options = &server.options;
 	enum options_outcome outcome;
 	int ret;
 
 	open_standard_fds();
-	outcome = options_parse(&options, argc, argv);
+	outcome = options_parse(options, argc, argv);
 	if (outcome != OPTIONS_RUN) {
-		options_free(&options);
+		options_free(options);
 		return outcome == OPTIONS_DONE ? EXIT_SUCCESS : EXIT_USAGE;
 	}
 
-	log_set_level(options.log_level);
+	log_set_level(options->log_level);
 	/* For a log that nobody reads any more; sockets do not need it. */
 	signal(SIGPIPE, SIG_IGN);
-	raise_fd_limit(options.vectors);
+	raise_fd_limit(options->vectors);
 
-	ret = server_open(&server, &options);
+	ret = server_open(&server);
 	if (!ret) {
 		log_info("listening on %s: %ju bytes, %u vectors a peer",
-			 options.socket, (uintmax_t)options.size,
-			 options.vectors);
+			 options->socket, (uintmax_t)options->size,
+			 options->vectors);
 		ret = server_run(&server);
 	}
 	server_close(&server);
-	options_free(&options);
+	options_free(options);
 	return ret ? EXIT_FAILURE : EXIT_SUCCESS;
 }

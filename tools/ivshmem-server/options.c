@@ -5,7 +5,9 @@
 #include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
+#include <grp.h>
 #include <limits.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -17,6 +19,7 @@
 
 #define MIN_SIZE	4096
 #define MAX_NODE	1023
+#define MAX_RATE	1000000
 
 #define MIN_STALL	0.1
 #define MAX_STALL	86400.0
@@ -30,6 +33,15 @@ enum {
 	OPT_KEEP,
 	OPT_NUMA_NODE,
 	OPT_PREFAULT,
+	OPT_MODE,
+	OPT_OWNER,
+	OPT_GROUP,
+	OPT_ALLOW_UID,
+	OPT_ALLOW_GID,
+	OPT_ALLOW_CGROUP,
+	OPT_USER_VECTORS,
+	OPT_MAX_PEERS,
+	OPT_MAX_RATE,
 	OPT_STALL_TIMEOUT,
 	OPT_QUIET_DEPARTURES,
 	OPT_NO_QUIET_DEPARTURES,
@@ -53,6 +65,18 @@ static const char help[] =
 "      --prefault               take the memory at start, not when it is used\n"
 "  -n, --vectors NUMBER         vectors that each peer has, 1 to 2048\n"
 "                               (default: 1)\n"
+"      --mode MODE              octal mode of the socket (default: what the umask\n"
+"                               leaves of 777)\n"
+"      --owner USER             owner of the socket (default: the server)\n"
+"      --group GROUP            group of the socket\n"
+"      --allow-uid USER         only clients of this user may join\n"
+"      --allow-gid GROUP        only clients in this group may join\n"
+"      --allow-cgroup PATH      only clients in this control group or below may\n"
+"                               join; each of these can be given many times\n"
+"      --user-vectors USER=NUMBER  vectors that peers of this user have, if\n"
+"                               less than --vectors\n"
+"      --max-peers NUMBER       peers that a user may have at once\n"
+"      --max-rate NUMBER        clients of a user that may come in a second\n"
 "      --quiet-departures       do not tell peers when one leaves (default):\n"
 "                               QEMU crashes at unplug if it has been told\n"
 "      --no-quiet-departures    tell them\n"
@@ -122,6 +146,48 @@ static bool parse_shm(const char *text)
 	       strcmp(text, ".") && strcmp(text, "..");
 }
 
+static bool parse_mode(const char *text, int *mode)
+{
+	if (!*text || strlen(text) > 4 || strspn(text, "01234567") < strlen(text))
+		return false;
+	*mode = strtol(text, NULL, 8);
+	return *mode <= 0777;
+}
+
+/* (uid_t)-1 and (gid_t)-1 stand for none. */
+static bool parse_user(const char *text, uid_t *uid)
+{
+	const struct passwd *user = getpwnam(text);
+
+	if (!user)
+		return parse_number(text, 0, UINT_MAX - 1, uid);
+	*uid = user->pw_uid;
+	return true;
+}
+
+static bool parse_group(const char *text, gid_t *gid)
+{
+	const struct group *group = getgrnam(text);
+
+	if (!group)
+		return parse_number(text, 0, UINT_MAX - 1, gid);
+	*gid = group->gr_gid;
+	return true;
+}
+
+static bool parse_user_vectors(const char *text, struct access_rule *rule)
+{
+	const char *equals = strrchr(text, '=');
+	char user[256];
+
+	if (!equals || equals - text >= (ptrdiff_t)sizeof(user))
+		return false;
+	memcpy(user, text, equals - text);
+	user[equals - text] = 0;
+	return parse_user(user, &rule->id) &&
+	       parse_number(equals + 1, 1, PROTOCOL_MAX_VECTORS, &rule->vectors);
+}
+
 static bool parse_stall(const char *text, uint64_t *ms)
 {
 	double seconds;
@@ -147,6 +213,15 @@ static const struct option table[] = {
 	{ "numa-node", required_argument, NULL, OPT_NUMA_NODE },
 	{ "prefault", no_argument, NULL, OPT_PREFAULT },
 	{ "vectors", required_argument, NULL, 'n' },
+	{ "mode", required_argument, NULL, OPT_MODE },
+	{ "owner", required_argument, NULL, OPT_OWNER },
+	{ "group", required_argument, NULL, OPT_GROUP },
+	{ "allow-uid", required_argument, NULL, OPT_ALLOW_UID },
+	{ "allow-gid", required_argument, NULL, OPT_ALLOW_GID },
+	{ "allow-cgroup", required_argument, NULL, OPT_ALLOW_CGROUP },
+	{ "user-vectors", required_argument, NULL, OPT_USER_VECTORS },
+	{ "max-peers", required_argument, NULL, OPT_MAX_PEERS },
+	{ "max-rate", required_argument, NULL, OPT_MAX_RATE },
 	{ "quiet-departures", no_argument, NULL, OPT_QUIET_DEPARTURES },
 	{ "no-quiet-departures", no_argument, NULL, OPT_NO_QUIET_DEPARTURES },
 	{ "stall-timeout", required_argument, NULL, OPT_STALL_TIMEOUT },
@@ -167,8 +242,40 @@ static const char *options_name(int opt)
 }
 
 /* Returns NULL, or what the value must be. */
-static const char *options_set(struct options *options, int opt,
-			       const char *value)
+static const char *options_add_rule(struct options *options, int opt,
+				    char *value)
+{
+	struct access_rule rule = { 0 };
+
+	switch (opt) {
+	case OPT_ALLOW_UID:
+		rule.kind = ACCESS_UID;
+		if (!parse_user(value, &rule.id))
+			return "the name or number of a user";
+		break;
+	case OPT_ALLOW_GID:
+		rule.kind = ACCESS_GID;
+		if (!parse_group(value, &rule.id))
+			return "the name or number of a group";
+		break;
+	case OPT_ALLOW_CGROUP:
+		rule.kind = ACCESS_CGROUP;
+		rule.cgroup = value;
+		if (*value != '/')
+			return "a path that begins with /";
+		break;
+	case OPT_USER_VECTORS:
+		rule.kind = ACCESS_VECTORS;
+		if (!parse_user_vectors(value, &rule))
+			return "a user, = and a number from 1 to 2048";
+		break;
+	}
+	return access_add(&options->access, &rule) ? NULL :
+	       "less: there is no memory for it";
+}
+
+/* Returns NULL, or what the value must be. */
+static const char *options_set(struct options *options, int opt, char *value)
 {
 	unsigned int number;
 
@@ -209,6 +316,32 @@ static const char *options_set(struct options *options, int opt,
 		break;
 	case OPT_PREFAULT:
 		options->prefault = true;
+		break;
+	case OPT_MODE:
+		if (!parse_mode(value, &options->file_access.mode))
+			return "an octal number up to 777";
+		break;
+	case OPT_OWNER:
+		if (!parse_user(value, &options->file_access.owner))
+			return "the name or number of a user";
+		break;
+	case OPT_GROUP:
+		if (!parse_group(value, &options->file_access.group))
+			return "the name or number of a group";
+		break;
+	case OPT_ALLOW_UID:
+	case OPT_ALLOW_GID:
+	case OPT_ALLOW_CGROUP:
+	case OPT_USER_VECTORS:
+		return options_add_rule(options, opt, value);
+	case OPT_MAX_PEERS:
+		if (!parse_number(value, 1, PROTOCOL_IDS,
+				  &options->access.max_peers))
+			return "a number from 1 to 65536";
+		break;
+	case OPT_MAX_RATE:
+		if (!parse_number(value, 1, MAX_RATE, &options->access.max_rate))
+			return "a number from 1 to 1000000";
 		break;
 	case OPT_QUIET_DEPARTURES:
 		options->quiet_departures = true;
@@ -295,8 +428,6 @@ static bool options_check(const struct options *options)
  * @argc:    as main() got it
  * @argv:    as main() got it
  *
- * Can be called again, to see what has changed in the file.
- *
  * Return: what is to be done next.
  */
 enum options_outcome options_parse(struct options *options, int argc,
@@ -306,6 +437,9 @@ enum options_outcome options_parse(struct options *options, int argc,
 	int opt;
 
 	*options = (struct options){
+		.argc = argc,
+		.argv = argv,
+		.file_access = { -1, -1, -1 },
 		.size = 4 << 20,
 		.node = -1,
 		.stall_ms = 30000,
@@ -348,10 +482,32 @@ enum options_outcome options_parse(struct options *options, int argc,
 }
 
 /**
+ * options_reload() - Read the file again, and take the access lists from it.
+ * @options: the options; nothing but @options->access changes
+ *
+ * Return: 0, or a negative errno after a line in the log; all is then as it was.
+ */
+int options_reload(struct options *options)
+{
+	struct options fresh;
+	struct access old = options->access;
+	enum options_outcome outcome;
+
+	outcome = options_parse(&fresh, options->argc, options->argv);
+	if (outcome == OPTIONS_RUN) {
+		options->access = fresh.access;
+		fresh.access = old;
+	}
+	options_free(&fresh);
+	return outcome == OPTIONS_RUN ? 0 : -EINVAL;
+}
+
+/**
  * options_free() - Forget what options_parse() has filled in.
  * @options: the options
  */
 void options_free(struct options *options)
 {
+	access_free(&options->access);
 	free(options->config);
 }

@@ -8,11 +8,18 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "access.h"
+#include "socket.h"
+
 /**
  * struct options - What the command line asks for.
+ * @argc:             the command line
+ * @argv:             the command line
  * @config:           text of the configuration file, which strings here point
  *                    into, or NULL
  * @socket:           path of the socket
+ * @file_access:      who may connect to it
+ * @access:           who may join, the lists of which options_reload() changes
  * @size:             bytes of shared memory, a power of two
  * @hugepage:         bytes of a huge page that the memory is to consist of, or 0
  * @shm:              name of the POSIX shared memory object to use, or NULL
@@ -26,8 +33,12 @@
  * @quiet_departures: clients are not told when another leaves
  */
 struct options {
+	int argc;
+	char **argv;
 	char *config;
 	const char *socket;
+	struct socket_access file_access;
+	struct access access;
 	uint64_t size;
 	uint64_t hugepage;
 	const char *shm;
@@ -55,6 +66,7 @@ enum options_outcome {
 
 enum options_outcome options_parse(struct options *options, int argc,
 				   char **argv);
+int options_reload(struct options *options);
 void options_free(struct options *options);
 
 #endif /* OPTIONS_H */

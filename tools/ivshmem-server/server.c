@@ -245,11 +245,15 @@ static void server_introduce(struct server *server, struct peer *newcomer)
 		server_send(server, server->peers[i]);
 }
 
-static int server_join(struct server *server, int sock)
+static int server_join(struct server *server, int sock, uid_t uid)
 {
-	struct peer *peer = peer_create(sock, server->options.vectors);
+	unsigned int vectors;
+	struct peer *peer;
 	int ret;
 
+	vectors = access_vectors(&server->options.access, uid,
+				 server->options.vectors);
+	peer = peer_create(sock, vectors);
 	if (!peer)
 		return -errno;
 
@@ -280,6 +284,64 @@ free_peer:
 	return ret;
 }
 
+static size_t server_count_peers(const struct server *server, uid_t uid)
+{
+	size_t count = 0, i;
+
+	for (i = 0; i < server->count; i++)
+		count += server->peers[i]->cred.uid == uid;
+	return count;
+}
+
+/* Whether the client may join: 0 or a negative errno. */
+static int server_admit(struct server *server, int sock,
+			const struct ucred *cred)
+{
+	const struct access *access = &server->options.access;
+	int ret;
+
+	if (access->max_rate) {
+		ret = rate_take(&server->rates, cred->uid, access->max_rate,
+				loop_now());
+		if (ret)
+			return ret;
+	}
+	ret = access_check(access, sock, cred);
+	if (ret)
+		return ret;
+	if (access->max_peers &&
+	    server_count_peers(server, cred->uid) >= access->max_peers)
+		return -EDQUOT;
+	return 0;
+}
+
+static void server_refuse(int sock, const struct ucred *cred, int error)
+{
+	const char *why;
+
+	switch (error) {
+	case -EACCES:
+		why = "the access lists do not name it";
+		break;
+	case -EAGAIN:
+	case -EALREADY:
+		why = "too many of this user's have come within a second";
+		break;
+	case -EDQUOT:
+		why = "its user has as many peers as allowed";
+		break;
+	case -EUSERS:
+		why = "all ids are used up, and clients that know them are still here";
+		break;
+	default:
+		why = strerror(-error);
+	}
+	log_print(error == -EALREADY ? LOG_DEBUG : LOG_WARNING,
+		  "refused a client (pid %d, uid %u): %s", cred->pid, cred->uid,
+		  why);
+	protocol_refuse(sock, error == -EALREADY ? EAGAIN : -error);
+}
+
 static bool hung_up(int sock)
 {
 	char byte;
@@ -289,6 +351,8 @@ static bool hung_up(int sock)
 
 static void server_accept(struct server *server)
 {
+	struct ucred cred = { .uid = -1 };
+	socklen_t len = sizeof(cred);
 	int sock, ret;
 
 	server->connecting = false;
@@ -313,13 +377,12 @@ static void server_accept(struct server *server)
 		return;
 	}
 
-	ret = server_join(server, sock);
-	if (ret) {
-		log_warn("refused a client: %s", ret == -EUSERS ?
-			 "all ids are used up, and clients that know them are still here" :
-			 strerror(-ret));
-		protocol_refuse(sock, -ret);
-	}
+	ret = getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &cred, &len) ?
+	      -errno : server_admit(server, sock, &cred);
+	if (!ret)
+		ret = server_join(server, sock, cred.uid);
+	if (ret)
+		server_refuse(sock, &cred, ret);
 }
 
 static void server_listener_ready(struct watch *watch, uint32_t events)
@@ -338,6 +401,11 @@ static void server_signals_ready(struct watch *watch, uint32_t events)
 	(void)events;
 	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
 		return;
+	if (info.ssi_signo == SIGHUP) {
+		if (!options_reload(&server->options))
+			log_info("the access lists have been read again");
+		return;
+	}
 	log_info("%s: ending", strsignal(info.ssi_signo));
 	server->stop = true;
 }
@@ -354,6 +422,7 @@ static int server_open_loop(struct server *server)
 	sigemptyset(&set);
 	sigaddset(&set, SIGINT);
 	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGHUP);
 	sigprocmask(SIG_BLOCK, &set, NULL);
 	server->signals.ready = server_signals_ready;
 	server->signals.fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
@@ -369,16 +438,15 @@ static int server_open_loop(struct server *server)
 
 /**
  * server_open() - Get everything that a server needs.
- * @server:  all zero; has to be closed even if this fails
- * @options: what the command line asks for
+ * @server: all zero but for @server->options; has to be closed even if this fails
  *
  * Return: 0, or a negative errno after a line in the log.
  */
-int server_open(struct server *server, const struct options *options)
+int server_open(struct server *server)
 {
+	const struct options *options = &server->options;
 	int fd, ret;
 
-	server->options = *options;
 	server->loop = -1;
 	server->listener.fd = -1;
 	server->signals.fd = -1;
@@ -396,7 +464,8 @@ int server_open(struct server *server, const struct options *options)
 		return -ENOMEM;
 	}
 
-	server->listener.fd = socket_listen(&server->file, options->socket);
+	server->listener.fd = socket_listen(&server->file, options->socket,
+					    &options->file_access);
 	if (server->listener.fd < 0)
 		return server->listener.fd;
 
@@ -456,6 +525,7 @@ void server_close(struct server *server)
 		peer_free(peer);
 	}
 	free(server->peers);
+	rate_free(&server->rates);
 	fdset_put(server->memory);
 	if (server->memory_lock >= 0)
 		close(server->memory_lock);

@@ -14,6 +14,7 @@
 #include "loop.h"
 #include "options.h"
 #include "peer.h"
+#include "rate.h"
 #include "socket.h"
 
 /**
@@ -30,6 +31,7 @@
  * @capacity:   for how many there is room
  * @gone:       peers that are to be freed when no event for them can be pending
  * @ids:        the ids
+ * @rates:      which users' clients have come lately
  * @check_at:   when a peer has to be looked at, or LOOP_NEVER
  * @listen_at:  when to go on accepting after a shortage, or LOOP_NEVER
  * @connecting: a client waits to be accepted
@@ -49,6 +51,7 @@ struct server {
 	size_t capacity;
 	struct peer *gone;
 	struct ids ids;
+	struct rates rates;
 	uint64_t check_at;
 	uint64_t listen_at;
 	bool connecting;
@@ -56,7 +59,7 @@ struct server {
 	bool stop;
 };
 
-int server_open(struct server *server, const struct options *options);
+int server_open(struct server *server);
 int server_run(struct server *server);
 void server_close(struct server *server);
 

@@ -120,18 +120,29 @@ static int socket_remove_stale(const struct sockaddr_un *addr)
 	return 0;
 }
 
-static int socket_bind(int sock, const struct sockaddr_un *addr)
+/* The umask is what gives the file its mode before anybody else can see it. */
+static int socket_bind_once(int sock, const struct sockaddr_un *addr, int mode)
 {
-	const struct sockaddr *name = (const struct sockaddr *)addr;
+	mode_t mask = umask(0);
 	int ret;
 
-	if (!bind(sock, name, sizeof(*addr)))
+	umask(mode < 0 ? mask : 0777 & ~mode);
+	ret = bind(sock, (const struct sockaddr *)addr, sizeof(*addr));
+	umask(mask);
+	return ret;
+}
+
+static int socket_bind(int sock, const struct sockaddr_un *addr, int mode)
+{
+	int ret;
+
+	if (!socket_bind_once(sock, addr, mode))
 		return 0;
 	if (errno == EADDRINUSE) {
 		ret = socket_remove_stale(addr);
 		if (ret)
 			return ret;
-		if (!bind(sock, name, sizeof(*addr)))
+		if (!socket_bind_once(sock, addr, mode))
 			return 0;
 	}
 	ret = -errno;
@@ -141,15 +152,17 @@ static int socket_bind(int sock, const struct sockaddr_un *addr)
 
 /**
  * socket_listen() - Make a socket and listen on it.
- * @file: filled in, for socket_remove()
- * @path: where; must last as long as @file
+ * @file:   filled in, for socket_remove()
+ * @path:   where; must last as long as @file
+ * @access: who may connect
  *
  * A socket that a dead server has left there is replaced, one that is in use
  * never.
  *
  * Return: its file descriptor, or a negative errno after a line in the log.
  */
-int socket_listen(struct socket_file *file, const char *path)
+int socket_listen(struct socket_file *file, const char *path,
+		  const struct socket_access *access)
 {
 	struct sockaddr_un addr;
 	int sock, folder, ret;
@@ -169,9 +182,16 @@ int socket_listen(struct socket_file *file, const char *path)
 		log_err("cannot make a socket: %s", strerror(-ret));
 		goto unlock;
 	}
-	ret = socket_bind(sock, &addr);
+	ret = socket_bind(sock, &addr, access->mode);
 	if (ret)
 		goto close_socket;
+	if (lchown(path, access->owner, access->group)) {
+		ret = -errno;
+		log_err("cannot give the socket %s away: %s", path,
+			strerror(-ret));
+		unlink(path);
+		goto close_socket;
+	}
 	if (lstat(path, &st) || listen(sock, SOMAXCONN)) {
 		ret = -errno;
 		log_err("cannot listen on %s: %s", path, strerror(-ret));

@@ -19,7 +19,20 @@ struct socket_file {
 	ino_t ino;
 };
 
-int socket_listen(struct socket_file *file, const char *path);
+/**
+ * struct socket_access - Who may connect to a socket.
+ * @mode:  its mode, or -1: what the umask leaves
+ * @owner: its owner, or -1: the server
+ * @group: its group, or -1: the server's
+ */
+struct socket_access {
+	int mode;
+	uid_t owner;
+	gid_t group;
+};
+
+int socket_listen(struct socket_file *file, const char *path,
+		  const struct socket_access *access);
 void socket_remove(const struct socket_file *file);
 
 #endif /* SOCKET_H */
