@@ -29,10 +29,10 @@ static u64 ivshmem_wait_count(struct ivshmem_file *ifile, u32 vector)
 static void ivshmem_wait_poll(struct ivshmem_file *ifile,
 			      const struct ivshmem_wait *wait)
 {
-	u64 end = ktime_get_ns() + min_t(u64, wait->busy_ns,
-					   READ_ONCE(busy_poll_max_ns));
+	u64 budget = min_t(u64, wait->busy_ns, READ_ONCE(busy_poll_max_ns));
+	u64 now = ktime_get_ns();
+	u64 end = min(now + min(budget, U64_MAX - now), wait->timeout_ns);
 
-	end = min(end, wait->timeout_ns);
 	while (ivshmem_wait_count(ifile, wait->vector) == wait->count &&
 	       !ivshmem_device_gone(ifile->ivs) && !signal_pending(current) &&
 	       ktime_get_ns() < end) {

@@ -95,6 +95,9 @@ static void test_no_sleep(void)
 	set_max("10000000000");
 	EXPECT_EQ(slept(DEV_LONG), 0);
 	EXPECT_EQ(slept(0), ROUNDS);
+	/* No bound at all, for neither. */
+	set_max("18446744073709551615");
+	EXPECT_EQ(slept(UINT64_MAX), 0);
 	/* It is the module's owner who decides. */
 	set_max("0");
 	EXPECT_EQ(get_max(), 0);
