@@ -110,6 +110,8 @@ static int ivshmem_chardev_report(struct ivshmem_file *ifile,
 		size_t copied;
 		u64 joins;
 
+		/* Pairs with what comes before SUBSCRIBE sets the bit. */
+		smp_rmb();
 		/* The handler counts after it has written the others. */
 		event.count = atomic64_read_acquire(&ivs->vectors[v].count);
 		event.status = READ_ONCE(ivs->vectors[v].status);
@@ -134,6 +136,31 @@ static int ivshmem_chardev_report(struct ivshmem_file *ifile,
 }
 
 /*
+ * A reader that does not wait is refused while another one reads. It may have
+ * come for an event that the other does not take, and been told of it by what
+ * tells once, as EPOLLET does; so it is told again.
+ */
+static bool ivshmem_chardev_trylock(struct ivshmem_file *ifile)
+{
+	if (mutex_trylock(&ifile->read_lock))
+		return true;
+	WRITE_ONCE(ifile->refused, true);
+	/* Pairs with that after the unlock: one of the two sees the other. */
+	smp_mb();
+	return mutex_trylock(&ifile->read_lock);
+}
+
+static void ivshmem_chardev_unlock(struct ivshmem_file *ifile)
+{
+	mutex_unlock(&ifile->read_lock);
+	/* Pairs with that between the attempts to lock. */
+	smp_mb();
+	if (READ_ONCE(ifile->refused) && xchg(&ifile->refused, false) &&
+	    ivshmem_subscribe_pending(ifile))
+		ivshmem_subscribe_tell(ifile);
+}
+
+/*
  * Starts after the vector that was reported last, so that a small buffer gets
  * round to all. Returns bytes, 0 if nothing has fired, or a negative error.
  */
@@ -145,7 +172,7 @@ static ssize_t ivshmem_chardev_fetch(struct ivshmem_file *ifile,
 	unsigned int start;
 
 	if (nonblock) {
-		if (!mutex_trylock(&ifile->read_lock))
+		if (!ivshmem_chardev_trylock(ifile))
 			return -EAGAIN;
 	} else if (mutex_lock_interruptible(&ifile->read_lock)) {
 		return -ERESTARTSYS;
@@ -155,7 +182,7 @@ static ssize_t ivshmem_chardev_fetch(struct ivshmem_file *ifile,
 	ret = ivshmem_chardev_report(ifile, iter, start, ifile->ivs->nr_vectors);
 	if (!ret)
 		ret = ivshmem_chardev_report(ifile, iter, 0, start);
-	mutex_unlock(&ifile->read_lock);
+	ivshmem_chardev_unlock(ifile);
 
 	copied = room - iov_iter_count(iter);
 	return copied ? copied : ret;

@@ -150,6 +150,7 @@ struct ivshmem_link {
  * @next:       vector at which the next read() starts to look; @read_lock
  * @joins:      of the notices that a peer has come, how many read() has reported;
  *              @read_lock
+ * @refused:    a reader that does not wait came while another held @read_lock
  * @lock:       guards what follows but @seen; held for a bounded time
  * @listening:  the links are in their queues
  * @any:        the link of a file that subscribes to all vectors
@@ -168,6 +169,7 @@ struct ivshmem_file {
 	struct mutex read_lock;		/* next to joins, seen */
 	unsigned int next;
 	u64 joins;
+	bool refused;
 
 	struct mutex lock;		/* listening to subscribed */
 	bool listening;
@@ -242,6 +244,7 @@ void ivshmem_subscribe_init(struct ivshmem_file *ifile);
 void ivshmem_subscribe_fini(struct ivshmem_file *ifile);
 void ivshmem_subscribe_listen(struct ivshmem_file *ifile);
 bool ivshmem_subscribe_pending(struct ivshmem_file *ifile);
+void ivshmem_subscribe_tell(struct ivshmem_file *ifile);
 u64 ivshmem_subscribe_count(struct ivshmem_file *ifile);
 int ivshmem_subscribe_set(struct ivshmem_file *ifile,
 			  const unsigned long *vectors);

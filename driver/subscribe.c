@@ -119,11 +119,25 @@ bool ivshmem_subscribe_pending(struct ivshmem_file *ifile)
 	unsigned int v;
 
 	for_each_set_bit(v, ifile->subscribed, ivs->nr_vectors) {
+		/* Pairs with what comes before the bit is set. */
+		smp_rmb();
 		if (atomic64_read(&ivs->vectors[v].count) !=
 		    atomic64_read(&ifile->seen[v]))
 			return true;
 	}
 	return false;
+}
+
+/**
+ * ivshmem_subscribe_tell() - Have those who wait for the file look again.
+ * @ifile: the open file
+ */
+void ivshmem_subscribe_tell(struct ivshmem_file *ifile)
+{
+	/* They are to look themselves: io_uring takes a mask for the answer. */
+	wake_up_all(&ifile->wait);
+	if (ivshmem_subscribe_pending(ifile))
+		kill_fasync(&ifile->fasync, SIGIO, POLL_IN);
 }
 
 /**
@@ -178,7 +192,10 @@ int ivshmem_subscribe_set(struct ivshmem_file *ifile,
 		} else if (!test_bit(v, ifile->subscribed)) {
 			atomic64_set(&ifile->seen[v],
 				     atomic64_read(&ivs->vectors[v].count));
-			/* No reader may see the bit and the old count. */
+			/*
+			 * No reader may see the bit and the old count. Pairs with
+			 * smp_rmb() where the bits are gone through.
+			 */
 			smp_mb__before_atomic();
 			set_bit(v, ifile->subscribed);
 		}
@@ -188,12 +205,7 @@ int ivshmem_subscribe_set(struct ivshmem_file *ifile,
 	mutex_unlock(&ifile->lock);
 	kvfree(old);
 
-	/*
-	 * What came while no link was there, or is new to those who wait. They
-	 * are to look themselves: io_uring takes a mask for the answer.
-	 */
-	wake_up_all(&ifile->wait);
-	if (ivshmem_subscribe_pending(ifile))
-		kill_fasync(&ifile->fasync, SIGIO, POLL_IN);
+	/* What came while no link was there, or is new to those who wait. */
+	ivshmem_subscribe_tell(ifile);
 	return 0;
 }

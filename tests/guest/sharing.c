@@ -3,6 +3,7 @@
  * One open file, several readers: threads, processes, copies of a descriptor,
  * and flags that change meanwhile.
  */
+#include <sys/epoll.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
 
@@ -311,6 +312,63 @@ static void test_stuck_reader(void)
 	close(other);
 }
 
+/*
+ * Whoever is refused because another reads has been told of an event that the
+ * other may not take: what tells once must then tell again.
+ */
+static void test_told_again(void)
+{
+	struct epoll_event edge = { .events = EPOLLIN | EPOLLET }, got;
+	struct sigaction sa = { .sa_handler = handler };
+	int fd = dev_open(O_RDWR), ep = epoll_create1(EPOLL_CLOEXEC), uffd;
+	struct ivshmem_event event, *page = stuck_page(&uffd);
+	struct dev_call stuck = { .call = dev_call_read, .fd = fd, .arg = page };
+	struct uffdio_zeropage zero = {
+		.range = { .start = (uintptr_t)page, .len = 4096 },
+	};
+	sigset_t set;
+
+	if (!page) {
+		tap_note("userfaultfd: %s", strerror(errno));
+		return;
+	}
+	NEED(ep >= 0);
+	sigemptyset(&set);
+	sigaddset(&set, SIGIO);
+	NEED(!sigaction(SIGIO, &sa, NULL));
+	NEED(!sigprocmask(SIG_BLOCK, &set, NULL));
+	irq_fire(0);
+	dev_call_start(&stuck);
+	dev_call_asleep(&stuck, SYS_read);
+
+	NEED(!fcntl(fd, F_SETOWN, getpid()));
+	NEED(!fcntl(fd, F_SETFL, O_NONBLOCK | O_ASYNC));
+	NEED(!epoll_ctl(ep, EPOLL_CTL_ADD, fd, &edge));
+	irq_fire(1);
+	EXPECT_EQ(epoll_wait(ep, &got, 1, 20000), 1);
+	EXPECT_EQ(sigtimedwait(&set, NULL, &(struct timespec){ 20, 0 }), SIGIO);
+	EXPECT_ERRNO(read(fd, &event, sizeof(event)), EAGAIN);
+	EXPECT_EQ(epoll_wait(ep, &got, 1, 0), 0);
+
+	NEED(!ioctl(uffd, UFFDIO_ZEROPAGE, &zero));
+	NEED(dev_call_end(&stuck, DEV_LONG));
+	EXPECT_EQ(stuck.ret, sizeof(event));
+	EXPECT_EQ(epoll_wait(ep, &got, 1, 20000), 1);
+	EXPECT_EQ(sigtimedwait(&set, NULL, &(struct timespec){ 20, 0 }), SIGIO);
+	EXPECT_EQ(read(fd, &event, sizeof(event)), sizeof(event));
+	EXPECT_EQ(event.vector, 1);
+
+	/* Once, and not after each read. */
+	irq_fire(2);
+	EXPECT_EQ(epoll_wait(ep, &got, 1, 20000), 1);
+	EXPECT_EQ(read(fd, &event, sizeof(event)), sizeof(event));
+	EXPECT_EQ(epoll_wait(ep, &got, 1, 0), 0);
+	close(ep);
+	close(uffd);
+	munmap(page, 4096);
+	close(fd);
+}
+
 int main(int argc, char **argv)
 {
 	tap_start(argc, argv, 120);
@@ -321,5 +379,6 @@ int main(int argc, char **argv)
 	test_close_asleep();
 	test_nonblock();
 	test_stuck_reader();
+	test_told_again();
 	return tap_finish();
 }
