@@ -748,6 +748,18 @@ static void worker_main(uint64_t seed)
 		NEED(!pthread_join(threads[i], NULL));
 }
 
+/* Leaves a word in the kernel's log, for the case that it is the last. */
+static void announce(uint64_t seed, uint64_t number_of)
+{
+	int fd = open("/dev/kmsg", O_WRONLY | O_CLOEXEC);
+
+	if (fd < 0)
+		return;
+	dprintf(fd, "fuzz: seed %#llx worker %llu\n", (long long)seed,
+		(long long)number_of);
+	close(fd);
+}
+
 /* Runs a worker to its end; false if it crashes or hangs. */
 static bool run_worker(uint64_t seed, uint64_t number_of)
 {
@@ -756,6 +768,7 @@ static bool run_worker(uint64_t seed, uint64_t number_of)
 	int status = 0;
 	pid_t child;
 
+	announce(seed, number_of);
 	child = fork();
 	NEED(child >= 0);
 	if (!child) {
@@ -782,7 +795,7 @@ static bool run_worker(uint64_t seed, uint64_t number_of)
 	return !status;
 }
 
-static void report(void)
+static unsigned long long report(void)
 {
 	unsigned long long all = 0;
 	enum op op;
@@ -794,6 +807,7 @@ static void report(void)
 			 (unsigned long long)shared->good[op]);
 	}
 	tap_note("%-16s %10llu calls", "all", all);
+	return all;
 }
 
 /* The device is what it was. */
@@ -838,6 +852,7 @@ int main(int argc, char **argv)
 	};
 	uint64_t calls = 100000, seed = 0, first = 0, last, i, failed = 0;
 	bool chosen = false;
+	long eventfds;
 	int option;
 
 	NEED(syscall(SYS_getrandom, &seed, 4, 0) == 4);
@@ -862,6 +877,7 @@ int main(int argc, char **argv)
 		      MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	NEED(shared != MAP_FAILED);
 
+	eventfds = irq_next_eventfd();
 	last = chosen ? first : first + (calls + CALLS - 1) / CALLS - 1;
 	for (i = first; i <= last && failed < 3; i++) {
 		failed += !run_worker(seed, i);
@@ -869,8 +885,10 @@ int main(int argc, char **argv)
 			tap_note("%llu of %llu workers", (long long)i + 1,
 				 (long long)last + 1);
 	}
-	report();
+	EXPECT(report() >= (last - first + 1) * (CALLS / THREADS) * THREADS);
 	EXPECT_EQ(failed, 0);
+	/* Every binding has let go, for nobody has a file open any more. */
+	EXPECT_WITHIN(irq_next_eventfd() <= eventfds, 20000);
 	check_device();
 	return tap_finish();
 }

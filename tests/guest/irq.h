@@ -110,24 +110,46 @@ static inline uint64_t irq_take(int efd)
 	return 0;
 }
 
-/* How often a thread has gone to sleep. */
-static inline long irq_switches(pid_t tid)
+/* The number after a word in a file of /proc. */
+static inline long irq_proc_number(const char *path, const char *word)
 {
-	static const char key[] = "\nvoluntary_ctxt_switches:";
-	char path[64], text[4096], *line;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	char text[4096], *line;
 	ssize_t n;
-	int fd;
 
-	snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
-	fd = open(path, O_RDONLY | O_CLOEXEC);
 	NEED(fd >= 0);
 	n = read(fd, text, sizeof(text) - 1);
 	close(fd);
 	NEED(n > 0);
 	text[n] = '\0';
-	line = strstr(text, key);
+	line = strstr(text, word);
 	NEED(line);
-	return strtol(line + sizeof(key) - 1, NULL, 10);
+	return strtol(line + strlen(word), NULL, 10);
+}
+
+/* How often a thread has gone to sleep. */
+static inline long irq_switches(pid_t tid)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "/proc/self/task/%d/status", (int)tid);
+	return irq_proc_number(path, "\nvoluntary_ctxt_switches:");
+}
+
+/*
+ * The number that the next eventfd has: the lowest that is free. So it rises if
+ * somebody does not let go of one.
+ */
+static inline long irq_next_eventfd(void)
+{
+	int efd = irq_eventfd();
+	char path[64];
+	long id;
+
+	snprintf(path, sizeof(path), "/proc/self/fdinfo/%d", efd);
+	id = irq_proc_number(path, "eventfd-id:");
+	close(efd);
+	return id;
 }
 
 static inline long long irq_call_poll(struct dev_call *c)

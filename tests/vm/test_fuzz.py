@@ -3,18 +3,22 @@
 IVSHMEM_FUZZ_SEED repeats a run. `make fuzz` makes ten million."""
 
 import os
+import secrets
 
 from lab.cluster import guest
 from lab.tap import run_guest_program
 
 CALLS = int(os.environ.get("IVSHMEM_FUZZ_CALLS", "30000"))
-SEED = os.environ.get("IVSHMEM_FUZZ_SEED")
+SEED = os.environ.get("IVSHMEM_FUZZ_SEED") or hex(secrets.randbits(32))
 
 
 def test_fuzz(vms):
     """No warning, nobody hangs, and the device works afterwards."""
+    print("seed", SEED)
     # A slow machine manages some hundred calls a second.
     timeout = 120 + CALLS // 200
     vm = vms(guest(machine="pc", cpus=2), share=CALLS <= 100000)[0]
-    run_guest_program(vm, "fuzz", "/dev/ivshmem0", f"--calls={CALLS}",
-                      *([f"--seed={SEED}"] if SEED else []), timeout=timeout)
+    tap = run_guest_program(vm, "fuzz", "/dev/ivshmem0", f"--calls={CALLS}",
+                            f"--seed={SEED}", timeout=timeout)
+    # How many of each.
+    print(tap.text)

@@ -23,10 +23,11 @@ class Tap:
     skipped: list = dataclasses.field(default_factory=list)
     errors: list = dataclasses.field(default_factory=list)
     skip_all: str = None
+    text: str = ""
 
 
 def parse(text: str) -> Tap:
-    tap = Tap()
+    tap = Tap(text=text)
     number = 0
     for line in text.splitlines():
         plan = PLAN.match(line)
