@@ -2,6 +2,7 @@
 """ivshmemctl without a device, and with fake_device.c in the place of one."""
 import os
 import pathlib
+import struct
 import subprocess
 import threading
 import time
@@ -202,7 +203,7 @@ def test_version_is_the_projects(run):
 
 def test_help(run):
     text = run("--help").stdout.decode()
-    for command in "list", "info", "ring", "wait", "read", "write":
+    for command in "list", "info", "ring", "peers", "wait", "read", "write":
         assert f"\n  {command} " in text
         result = run(command, "--help")
         check(result, 0, "", result.stdout)
@@ -215,7 +216,7 @@ def test_help(run):
 
 
 @pytest.mark.parametrize("words, expected", [
-    ([""], "list info ring wait read write"),
+    ([""], "list info ring peers wait read write"),
     (["r"], "ring read"),
     (["-d", "1", "wa"], "wait"),
     (["--"], "--device --help --version"),
@@ -440,3 +441,43 @@ def test_input_fails(fake):
         assert process.stderr.read() == \
             b"ivshmemctl: standard input: Is a directory\n"
         assert process.wait() == 1
+
+
+def directory(ids, magic=b"ivshmdir", version=1, generation=2):
+    """The end of the memory where a server keeps a directory of peers."""
+    present = bytearray(8192)
+    for peer in ids:
+        present[peer // 8] |= 1 << peer % 8
+    head = struct.pack("<8sIIQ", magic, version, 99, generation)
+    return head.ljust(4096, b"\xff") + present
+
+
+@pytest.mark.parametrize("ids,out", [
+    ([], b""), ([3], b"3 (this one)\n"),
+    ([0, 2, 3, 7, 8, 65535], b"0\n2\n3 (this one)\n7\n8\n65535\n"),
+    (range(65536), b"".join(b"%d%s\n" % (i, b" (this one)" if i == 3 else b"")
+                            for i in range(65536)))],
+    ids=["none", "own", "some", "all"])
+@pytest.mark.parametrize("generation", [2, 3])
+def test_peers(fake, ids, out, generation):
+    """All ids that there can be; also if the server died while it wrote."""
+    end = directory(ids, generation=generation)
+    fake.memory.write_bytes(os.urandom(SIZE - len(end)) + end)
+    check(fake.run("peers"), 0, "", out)
+
+
+@pytest.mark.parametrize("end", [
+    directory([1], magic=b"ivshmdi\0"), directory([1], version=2),
+    directory([1]) + bytes(4096)])
+def test_no_peers(fake, end):
+    """No directory, one in another form, or at another place."""
+    fake.memory.write_bytes(bytes(SIZE - len(end)) + end)
+    check(fake.run("peers"), 1, f"{NODE}: the server keeps no directory of peers "
+                                "in this memory")
+
+
+def test_peers_small_memory(fake):
+    """A memory that is smaller than a directory."""
+    fake.memory.write_bytes(directory([1])[4096:])
+    check(fake.run("peers"), 1, f"{NODE}: the server keeps no directory of peers "
+                                "in this memory")

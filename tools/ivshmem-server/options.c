@@ -18,6 +18,7 @@
 #include "protocol.h"
 
 #define MIN_SIZE	4096
+#define MIN_DIRECTORY_SIZE	16384
 #define MAX_NODE	1023
 #define MAX_RATE	1000000
 
@@ -42,6 +43,9 @@ enum {
 	OPT_USER_VECTORS,
 	OPT_MAX_PEERS,
 	OPT_MAX_RATE,
+	OPT_NOTIFY_JOIN,
+	OPT_NOTIFY_LEAVE,
+	OPT_DIRECTORY,
 	OPT_STALL_TIMEOUT,
 	OPT_QUIET_DEPARTURES,
 	OPT_NO_QUIET_DEPARTURES,
@@ -65,8 +69,8 @@ static const char help[] =
 "      --prefault               take the memory at start, not when it is used\n"
 "  -n, --vectors NUMBER         vectors that each peer has, 1 to 2048\n"
 "                               (default: 1)\n"
-"      --mode MODE              octal mode of the socket (default: what the umask\n"
-"                               leaves of 777)\n"
+"      --mode MODE              octal mode of the socket (default: 777 less the\n"
+"                               umask)\n"
 "      --owner USER             owner of the socket (default: the server)\n"
 "      --group GROUP            group of the socket\n"
 "      --allow-uid USER         only clients of this user may join\n"
@@ -77,6 +81,9 @@ static const char help[] =
 "                               less than --vectors\n"
 "      --max-peers NUMBER       peers that a user may have at once\n"
 "      --max-rate NUMBER        clients of a user that may come in a second\n"
+"      --notify-join VECTOR     ring this vector of the others when one joins\n"
+"      --notify-leave VECTOR    ring this vector of the others when one leaves\n"
+"      --directory              keep a list of peers at the end of the memory\n"
 "      --quiet-departures       do not tell peers when one leaves (default):\n"
 "                               QEMU crashes at unplug if it has been told\n"
 "      --no-quiet-departures    tell them\n"
@@ -222,6 +229,9 @@ static const struct option table[] = {
 	{ "user-vectors", required_argument, NULL, OPT_USER_VECTORS },
 	{ "max-peers", required_argument, NULL, OPT_MAX_PEERS },
 	{ "max-rate", required_argument, NULL, OPT_MAX_RATE },
+	{ "notify-join", required_argument, NULL, OPT_NOTIFY_JOIN },
+	{ "notify-leave", required_argument, NULL, OPT_NOTIFY_LEAVE },
+	{ "directory", no_argument, NULL, OPT_DIRECTORY },
 	{ "quiet-departures", no_argument, NULL, OPT_QUIET_DEPARTURES },
 	{ "no-quiet-departures", no_argument, NULL, OPT_NO_QUIET_DEPARTURES },
 	{ "stall-timeout", required_argument, NULL, OPT_STALL_TIMEOUT },
@@ -343,6 +353,18 @@ static const char *options_set(struct options *options, int opt, char *value)
 		if (!parse_number(value, 1, MAX_RATE, &options->access.max_rate))
 			return "a number from 1 to 1000000";
 		break;
+	case OPT_NOTIFY_JOIN:
+	case OPT_NOTIFY_LEAVE:
+		if (!parse_number(value, 0, PROTOCOL_MAX_VECTORS - 1, &number))
+			return "a number from 0 to 2047";
+		if (opt == OPT_NOTIFY_JOIN)
+			options->notify_join = number;
+		else
+			options->notify_leave = number;
+		break;
+	case OPT_DIRECTORY:
+		options->directory = true;
+		break;
 	case OPT_QUIET_DEPARTURES:
 		options->quiet_departures = true;
 		break;
@@ -416,6 +438,11 @@ static bool options_check(const struct options *options)
 		wrong = "--keep needs --shm or --file";
 	else if (options->size < options->hugepage)
 		wrong = "--size is less than one page of --hugetlb";
+	else if (options->notify_join >= (int)options->vectors ||
+		 options->notify_leave >= (int)options->vectors)
+		wrong = "--notify-join and --notify-leave need a vector less than --vectors";
+	else if (options->directory && options->size < MIN_DIRECTORY_SIZE)
+		wrong = "--directory needs a --size of 16K or more";
 
 	if (wrong)
 		log_err("%s", wrong);
@@ -442,6 +469,8 @@ enum options_outcome options_parse(struct options *options, int argc,
 		.file_access = { -1, -1, -1 },
 		.size = 4 << 20,
 		.node = -1,
+		.notify_join = -1,
+		.notify_leave = -1,
 		.stall_ms = 30000,
 		.vectors = 1,
 		.log_level = LOG_INFO,

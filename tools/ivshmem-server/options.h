@@ -30,6 +30,9 @@
  * @stall_ms:         how long a message may wait for its client
  * @vectors:          vectors that each peer has
  * @log_level:        what is logged, as for log_set_level()
+ * @notify_join:      vector of the others to ring when a peer joins, or -1
+ * @notify_leave:     the same when one leaves
+ * @directory:        there is a directory of peers in the memory
  * @quiet_departures: clients are not told when another leaves
  */
 struct options {
@@ -49,6 +52,9 @@ struct options {
 	uint64_t stall_ms;
 	unsigned int vectors;
 	int log_level;
+	int notify_join;
+	int notify_leave;
+	bool directory;
 	bool quiet_departures;
 };
 

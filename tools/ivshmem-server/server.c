@@ -134,6 +134,30 @@ static void server_listen(struct server *server, bool on)
 	server->listen_at = on ? LOOP_NEVER : loop_now() + RETRY_ACCEPT_MS;
 }
 
+static void server_publish(struct server *server)
+{
+	if (server->options.directory)
+		directory_publish(&server->directory, server->peers,
+				  server->count);
+}
+
+/* Ring all but one. */
+static void server_notify(struct server *server, int vector,
+			  const struct peer *except)
+{
+	struct peer *peer;
+	size_t i;
+
+	if (vector < 0)
+		return;
+	for (i = 0; i < server->count; i++) {
+		peer = server->peers[i];
+		if (peer != except && !peer->gone &&
+		    (unsigned int)vector < peer->vectors->count)
+			notify_ring(&server->notify, peer->vectors->fds[vector]);
+	}
+}
+
 static void server_announce_departure(struct server *server, unsigned int id)
 {
 	struct peer *peer;
@@ -166,8 +190,10 @@ static void server_bury(struct server *server)
 		server->peers[last->index] = last;
 
 		ids_put(&server->ids, peer->id);
+		server_publish(server);
 		if (!server->options.quiet_departures)
 			server_announce_departure(server, peer->id);
+		server_notify(server, server->options.notify_leave, peer);
 		close(peer->watch.fd);
 		peer_free(peer);
 
@@ -241,8 +267,10 @@ static void server_introduce(struct server *server, struct peer *newcomer)
 
 	newcomer->index = server->count;
 	server->peers[server->count++] = newcomer;
+	server_publish(server);
 	for (i = 0; i < server->count; i++)
 		server_send(server, server->peers[i]);
+	server_notify(server, server->options.notify_join, newcomer);
 }
 
 static int server_join(struct server *server, int sock, uid_t uid)
@@ -464,6 +492,18 @@ int server_open(struct server *server)
 		return -ENOMEM;
 	}
 
+	if (options->directory) {
+		ret = directory_open(&server->directory, fd, options->size);
+		if (ret)
+			return ret;
+		server_publish(server);
+	}
+	if (options->notify_join >= 0 || options->notify_leave >= 0) {
+		ret = notify_open(&server->notify);
+		if (ret)
+			return ret;
+	}
+
 	server->listener.fd = socket_listen(&server->file, options->socket,
 					    &options->file_access);
 	if (server->listener.fd < 0)
@@ -525,6 +565,8 @@ void server_close(struct server *server)
 		peer_free(peer);
 	}
 	free(server->peers);
+	notify_close(&server->notify);
+	directory_close(&server->directory);
 	rate_free(&server->rates);
 	fdset_put(server->memory);
 	if (server->memory_lock >= 0)

@@ -9,9 +9,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "directory.h"
 #include "fdset.h"
 #include "ids.h"
 #include "loop.h"
+#include "notify.h"
 #include "options.h"
 #include "peer.h"
 #include "rate.h"
@@ -32,6 +34,8 @@
  * @gone:       peers that are to be freed when no event for them can be pending
  * @ids:        the ids
  * @rates:      which users' clients have come lately
+ * @notify:     what rings peers
+ * @directory:  who is there, for the peers to see
  * @check_at:   when a peer has to be looked at, or LOOP_NEVER
  * @listen_at:  when to go on accepting after a shortage, or LOOP_NEVER
  * @connecting: a client waits to be accepted
@@ -52,6 +56,8 @@ struct server {
 	struct peer *gone;
 	struct ids ids;
 	struct rates rates;
+	struct notify notify;
+	struct directory directory;
 	uint64_t check_at;
 	uint64_t listen_at;
 	bool connecting;

@@ -52,5 +52,6 @@ void do_ring(const struct options *opts, char **args);
 void do_wait(const struct options *opts, char **args);
 void do_read(const struct options *opts, char **args);
 void do_write(const struct options *opts, char **args);
+void do_peers(const struct options *opts, char **args);
 
 #endif /* IVSHMEMCTL_H */

@@ -40,6 +40,9 @@ static const struct command {
 	{ "ring", " PEER VECTOR", 2, do_ring,
 	  "Interrupt a peer",
 	  "Success does not say that the peer is there: the device does not tell.\n" },
+	{ "peers", "", 0, do_peers,
+	  "Print the ids of the peers that are there",
+	  "Works if the server keeps a directory: ivshmem-server --directory.\n" },
 	{ "wait", " [OPTION...]", 0, do_wait,
 	  "Print interrupts as they come",
 	  "\n"

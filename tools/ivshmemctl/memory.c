@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * read and write.
+ * read, write and peers.
  *
  * Bytes go through a buffer, not straight between the mapping and a file: some
  * files, as those of 9p and FUSE, want pages that the kernel knows, which the
@@ -11,10 +11,13 @@
 #include <fcntl.h>
 #include <setjmp.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
+
+#include <ivshmem-directory.h>
 
 #include "ivshmemctl.h"
 
@@ -129,5 +132,37 @@ void do_write(const struct options *opts, char **args)
 	}
 	if (got < 0)
 		err(EXIT_FAILURE, "standard input");
+	ivshmem_close(ivs);
+}
+
+/**
+ * do_peers() - Print who is there.
+ * @opts: the device
+ * @args: none
+ */
+void do_peers(const struct options *opts, char **args)
+{
+	const struct sigaction action = { .sa_handler = on_sigbus };
+	static unsigned int ids[IVSHMEM_DIRECTORY_IDS];
+	struct ivshmem_info info;
+	struct ivshmem *ivs = open_device(opts, O_RDONLY, &info);
+	ssize_t count, i;
+
+	(void)args;
+	sigaction(SIGBUS, &action, NULL);
+	if (sigsetjmp(unplugged, 1)) {
+		errno = ENODEV;
+		device_failed(opts->device);
+	}
+	count = ivshmem_peers(ivs, ids, ARRAY_SIZE(ids));
+	if (count < 0 && errno == ENOENT)
+		errx(EXIT_FAILURE,
+		     "%s: the server keeps no directory of peers in this memory",
+		     opts->device);
+	if (count < 0)
+		device_failed(opts->device);
+	for (i = 0; i < count; i++)
+		printf("%u%s\n", ids[i],
+		       ids[i] == info.position ? " (this one)" : "");
 	ivshmem_close(ivs);
 }

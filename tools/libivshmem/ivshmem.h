@@ -190,6 +190,21 @@ int ivshmem_set_eventfd(struct ivshmem *ivs, unsigned int vector, int fd);
 int ivshmem_subscribe(struct ivshmem *ivs, const uint64_t *bitmap,
 		      unsigned int bits);
 
+/**
+ * ivshmem_peers() - Learn who is there.
+ * @ivs: the handle
+ * @ids: where to put the peers' ids, the lowest first; the own is one of them
+ * @max: for how many there is room
+ *
+ * They are read from the directory that ivshmem-server --directory keeps in the
+ * last IVSHMEM_DIRECTORY_SIZE bytes of the memory (see ivshmem-directory.h). Other
+ * peers could write there too: do not trust it.
+ *
+ * Return: how many there are, which can be more than @max; or -1 with ENOENT if
+ * there is no directory, or the errno of ivshmem_map().
+ */
+ssize_t ivshmem_peers(struct ivshmem *ivs, unsigned int *ids, size_t max);
+
 #pragma GCC visibility pop
 
 #ifdef __cplusplus
