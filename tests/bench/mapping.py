@@ -126,25 +126,45 @@ def spent(result):
 def svg(results):
     """Bars of guest instructions, on a logarithmic scale; one block a VM."""
     low, high, width, left, step = 5.5, 9.5, 460, 190, 22
-    colours = {"WB": "#2a7", "WC": "#e90"}
-    out, y = [], 46
+    colours = {"WB": ("#2a7", "write-back"), "WC": ("#e90", "write-combining")}
+    uncached = ("#c33", "uncached")
+    out, y = [], 36
+
+    def place(count):
+        share = (math.log10(count) - low) / (high - low)
+        return left + max(0, min(1, share)) * width
+
+    for n, (colour, text) in enumerate([*colours.values(), uncached]):
+        x = left + 150 * n
+        out.append(f'<rect x="{x}" y="{y}" width="12" height="12" '
+                   f'fill="{colour}"/><text x="{x + 18}" y="{y + 11}">{text}'
+                   '</text>')
+    y += 46
     for title, rows in results.items():
         out.append(f'<text x="10" y="{y}" font-weight="bold">{title}</text>')
         y += 12
+        end = y + step * len(rows)
         for name, r in rows.items():
-            log = math.log10(r["instructions"])
-            bar = max(0, min(1, (log - low) / (high - low))) * width
+            bar = place(r["instructions"])
             out.append(
                 f'<text x="{left - 8}" y="{y + 14}" text-anchor="end">{name}'
-                f'</text><rect x="{left}" y="{y + 2}" width="{bar:.0f}" '
-                f'height="16" fill="{colours.get(r["cache"], "#c33")}"/>'
-                f'<text x="{left + bar + 6:.0f}" y="{y + 14}">'
+                f'</text><rect x="{left}" y="{y + 2}" '
+                f'width="{bar - left:.0f}" height="16" '
+                f'fill="{colours.get(r["cache"], uncached)[0]}"/>'
+                f'<text x="{bar + 6:.0f}" y="{y + 14}">'
                 f'{r["instructions"] / 1e6:.0f} M, {r["faults"]} faults, '
                 f'{r["cache"]}, {entry_text(r["entry"])}</text>')
             y += step
-        y += 26
-    head = (f'<svg xmlns="http://www.w3.org/2000/svg" width="{left + width + 260}"'
-            f' height="{y}" font-family="sans-serif" font-size="12">'
+        for millions in (1, 10, 100, 1000):
+            x = place(millions * 1e6)
+            out.append(f'<path d="M{x:.0f} {end}v5" stroke="#888"/>'
+                       f'<text x="{x:.0f}" y="{end + 17}" fill="#666" '
+                       f'font-size="10" text-anchor="middle">{millions} M'
+                       '</text>')
+        y += 48
+    head = ('<svg xmlns="http://www.w3.org/2000/svg" '
+            f'width="{left + width + 260}" height="{y - 20}" '
+            'font-family="sans-serif" font-size="12">'
             '<rect width="100%" height="100%" fill="white"/>'
             '<text x="10" y="20" font-size="15">Guest instructions to map and '
             'read every page of 1 GiB (logarithmic)</text>')

@@ -143,7 +143,7 @@ def test_meet(boot, lab, kernel):
     ("max,-pat,-mtrr", ""),
     ("max", "enable_mtrr_cleanup mem_encrypt=on iomem=strict pci=nocrs")])
 def test_cpu(boot, kernel, cpu, append):
-    """Write-back whatever processor and command line do, and the driver says so."""
+    """Write-back whatever processor and command line are; the driver says so."""
     vm = boot(16 * MB, qemu=["-cpu", cpu], append=append)
     check_entries(vm, largest_entry(kernel), 16 * MB)
     mode = vm.check("cat /sys/class/misc/ivshmem0/cache_mode")
