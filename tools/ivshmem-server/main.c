@@ -57,6 +57,11 @@ int main(int argc, char **argv)
 
 	open_standard_fds();
 	outcome = options_parse(options, argc, argv);
+	if (outcome == OPTIONS_STATUS) {
+		ret = status_query(options->status, options->format);
+		options_free(options);
+		return ret ? EXIT_FAILURE : EXIT_SUCCESS;
+	}
 	if (outcome != OPTIONS_RUN) {
 		options_free(options);
 		return outcome == OPTIONS_DONE ? EXIT_SUCCESS : EXIT_USAGE;

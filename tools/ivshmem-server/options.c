@@ -47,12 +47,19 @@ enum {
 	OPT_NOTIFY_LEAVE,
 	OPT_DIRECTORY,
 	OPT_STALL_TIMEOUT,
+	OPT_CONTROL,
+	OPT_CONTROL_MODE,
+	OPT_CONTROL_GROUP,
+	OPT_STATUS,
+	OPT_JSON,
+	OPT_PROMETHEUS,
 	OPT_QUIET_DEPARTURES,
 	OPT_NO_QUIET_DEPARTURES,
 };
 
 static const char help[] =
 "Usage: ivshmem-server [OPTION]... --socket PATH\n"
+"       ivshmem-server --status PATH [--json | --prometheus]\n"
 "Give QEMU's ivshmem-doorbell devices a piece of memory that they share, and\n"
 "introduce them to each other so that they can ring each other's doorbell.\n"
 "\n"
@@ -89,6 +96,13 @@ static const char help[] =
 "      --no-quiet-departures    tell them\n"
 "      --stall-timeout SECONDS  disconnect a client for which a message has\n"
 "                               waited for so long (default: 30)\n"
+"      --control PATH           unix socket to be asked for the status on\n"
+"      --control-mode MODE      its octal mode (default: 600)\n"
+"      --control-group GROUP    its group\n"
+"      --status PATH            print the status of the server whose --control\n"
+"                               socket this is\n"
+"      --json                   print it as JSON\n"
+"      --prometheus             print it as text for Prometheus\n"
 "  -q, --quiet                  log warnings and errors only\n"
 "  -v, --verbose                log more\n"
 "  -h, --help                   print this help\n"
@@ -235,6 +249,12 @@ static const struct option table[] = {
 	{ "quiet-departures", no_argument, NULL, OPT_QUIET_DEPARTURES },
 	{ "no-quiet-departures", no_argument, NULL, OPT_NO_QUIET_DEPARTURES },
 	{ "stall-timeout", required_argument, NULL, OPT_STALL_TIMEOUT },
+	{ "control", required_argument, NULL, OPT_CONTROL },
+	{ "control-mode", required_argument, NULL, OPT_CONTROL_MODE },
+	{ "control-group", required_argument, NULL, OPT_CONTROL_GROUP },
+	{ "status", required_argument, NULL, OPT_STATUS },
+	{ "json", no_argument, NULL, OPT_JSON },
+	{ "prometheus", no_argument, NULL, OPT_PROMETHEUS },
 	{ "quiet", no_argument, NULL, 'q' },
 	{ "verbose", no_argument, NULL, 'v' },
 	{ "help", no_argument, NULL, 'h' },
@@ -375,6 +395,30 @@ static const char *options_set(struct options *options, int opt, char *value)
 		if (!parse_stall(value, &options->stall_ms))
 			return "a number of seconds from 0.1 to 86400";
 		break;
+	case OPT_CONTROL:
+		if (!*value)
+			return "a path";
+		options->control = value;
+		break;
+	case OPT_CONTROL_MODE:
+		if (!parse_mode(value, &options->control_access.mode))
+			return "an octal number up to 777";
+		break;
+	case OPT_CONTROL_GROUP:
+		if (!parse_group(value, &options->control_access.group))
+			return "the name or number of a group";
+		break;
+	case OPT_STATUS:
+		if (!*value)
+			return "a path";
+		options->status = value;
+		break;
+	case OPT_JSON:
+		options->format = STATUS_JSON;
+		break;
+	case OPT_PROMETHEUS:
+		options->format = STATUS_PROMETHEUS;
+		break;
 	case 'q':
 		options->log_level = LOG_WARNING;
 		break;
@@ -385,6 +429,21 @@ static const char *options_set(struct options *options, int opt, char *value)
 	return NULL;
 }
 
+static bool options_for_file(int opt)
+{
+	switch (opt) {
+	case OPT_CONFIG:
+	case OPT_STATUS:
+	case OPT_JSON:
+	case OPT_PROMETHEUS:
+	case 'h':
+	case 'V':
+		return false;
+	default:
+		return true;
+	}
+}
+
 static int options_set_line(void *context, const char *where, char *name,
 			    char *value)
 {
@@ -393,8 +452,7 @@ static int options_set_line(void *context, const char *where, char *name,
 
 	while (option->name && strcmp(option->name, name))
 		option++;
-	if (!option->name || option->val == OPT_CONFIG || option->val == 'h' ||
-	    option->val == 'V') {
+	if (!option->name || !options_for_file(option->val)) {
 		log_err("%s: %s: not an option of a configuration file", where,
 			name);
 		return -EINVAL;
@@ -430,7 +488,11 @@ static bool options_check(const struct options *options)
 {
 	const char *wrong = NULL;
 
-	if (!options->socket || !*options->socket)
+	if (options->format && !options->status)
+		wrong = "--json and --prometheus go with --status";
+	else if (options->status)
+		return true;
+	else if (!options->socket || !*options->socket)
 		wrong = "a path for the socket is needed: --socket PATH; see --help";
 	else if (!!options->hugepage + !!options->shm + !!options->file > 1)
 		wrong = "only one of --hugetlb, --shm and --file is possible";
@@ -467,6 +529,7 @@ enum options_outcome options_parse(struct options *options, int argc,
 		.argc = argc,
 		.argv = argv,
 		.file_access = { -1, -1, -1 },
+		.control_access = { 0600, -1, -1 },
 		.size = 4 << 20,
 		.node = -1,
 		.notify_join = -1,
@@ -507,7 +570,9 @@ enum options_outcome options_parse(struct options *options, int argc,
 		log_err("%s: not an option; see --help", argv[optind]);
 		return OPTIONS_BAD;
 	}
-	return options_check(options) ? OPTIONS_RUN : OPTIONS_BAD;
+	if (!options_check(options))
+		return OPTIONS_BAD;
+	return options->status ? OPTIONS_STATUS : OPTIONS_RUN;
 }
 
 /**

@@ -10,6 +10,7 @@
 
 #include "access.h"
 #include "socket.h"
+#include "status.h"
 
 /**
  * struct options - What the command line asks for.
@@ -20,6 +21,10 @@
  * @socket:           path of the socket
  * @file_access:      who may connect to it
  * @access:           who may join, the lists of which options_reload() changes
+ * @control:          path of the socket to be asked on, or NULL
+ * @control_access:   who may connect to that
+ * @status:           path of another server's, to ask it, or NULL
+ * @format:           how that one is to answer
  * @size:             bytes of shared memory, a power of two
  * @hugepage:         bytes of a huge page that the memory is to consist of, or 0
  * @shm:              name of the POSIX shared memory object to use, or NULL
@@ -42,6 +47,10 @@ struct options {
 	const char *socket;
 	struct socket_access file_access;
 	struct access access;
+	const char *control;
+	struct socket_access control_access;
+	const char *status;
+	enum status_format format;
 	uint64_t size;
 	uint64_t hugepage;
 	const char *shm;
@@ -60,12 +69,14 @@ struct options {
 
 /**
  * enum options_outcome - What is to be done after options_parse().
- * @OPTIONS_RUN:  run the server
- * @OPTIONS_DONE: end with success: what was asked for has been printed
- * @OPTIONS_BAD:  end with failure: what is wrong has been printed
+ * @OPTIONS_RUN:    run the server
+ * @OPTIONS_STATUS: ask a running one
+ * @OPTIONS_DONE:   end with success: what was asked for has been printed
+ * @OPTIONS_BAD:    end with failure: what is wrong has been printed
  */
 enum options_outcome {
 	OPTIONS_RUN,
+	OPTIONS_STATUS,
 	OPTIONS_DONE,
 	OPTIONS_BAD,
 };

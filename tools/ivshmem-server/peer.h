@@ -25,6 +25,7 @@ struct server;
  * @cred:    who it was when it connected
  * @id:      its id
  * @joined:  the server's &ids.joins when it got its id
+ * @since:   when that was, in milliseconds
  * @spared:  when sending to it last failed for a reason that is not its fault,
  *           in milliseconds
  * @starved: sending to it has to be tried again, for such a reason
@@ -40,6 +41,7 @@ struct peer {
 	struct ucred cred;
 	unsigned int id;
 	uint64_t joined;
+	uint64_t since;
 	uint64_t spared;
 	bool starved;
 	bool gone;

@@ -105,6 +105,24 @@ int queue_send(struct queue *queue, int sock)
 }
 
 /**
+ * queue_length() - Count the messages that have not been sent yet.
+ * @queue: the queue
+ *
+ * Return: how many there are.
+ */
+size_t queue_length(const struct queue *queue)
+{
+	const struct queue_run *run;
+	size_t length = 0, i;
+
+	for (i = 0; i < queue->count; i++) {
+		run = queue_at(queue, i);
+		length += run->fds ? run->fds->count : 1;
+	}
+	return length - queue->sent;
+}
+
+/**
  * queue_clear() - Forget everything.
  * @queue: the queue, which is empty afterwards and has no memory
  */

@@ -47,6 +47,7 @@ int queue_reserve(struct queue *queue, size_t runs);
 void queue_push(struct queue *queue, int64_t value, struct fdset *fds,
 		uint64_t now);
 int queue_send(struct queue *queue, int sock);
+size_t queue_length(const struct queue *queue);
 void queue_clear(struct queue *queue);
 
 /**

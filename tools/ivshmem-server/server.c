@@ -41,17 +41,21 @@ static void server_part(struct server *server, struct peer *peer, int error)
 	switch (error) {
 	case -ECONNRESET:
 	case -EPIPE:
+		server->counts.left++;
 		log_info("peer %u left", peer->id);
 		break;
 	case -EPROTO:
+		server->counts.misbehaved++;
 		log_warn("peer %u disconnected: it sent data, clients only listen",
 			 peer->id);
 		break;
 	case -ETIMEDOUT:
+		server->counts.stalled++;
 		log_warn("peer %u disconnected: it left a message waiting for %g s",
 			 peer->id, server->options.stall_ms / 1000.0);
 		break;
 	default:
+		server->counts.failed++;
 		log_warn("peer %u disconnected: %s", peer->id, strerror(-error));
 	}
 }
@@ -301,6 +305,8 @@ static int server_join(struct server *server, int sock, uid_t uid)
 	if (ret < 0)
 		goto free_peer;
 	peer->id = ret;
+	peer->since = loop_now();
+	server->counts.joined++;
 
 	log_info("peer %u joined (pid %d, uid %u)", peer->id, peer->cred.pid,
 		 peer->cred.uid);
@@ -343,25 +349,31 @@ static int server_admit(struct server *server, int sock,
 	return 0;
 }
 
-static void server_refuse(int sock, const struct ucred *cred, int error)
+static void server_refuse(struct server *server, int sock,
+			  const struct ucred *cred, int error)
 {
 	const char *why;
 
 	switch (error) {
 	case -EACCES:
+		server->counts.denied++;
 		why = "the access lists do not name it";
 		break;
 	case -EAGAIN:
 	case -EALREADY:
+		server->counts.limited++;
 		why = "too many of this user's have come within a second";
 		break;
 	case -EDQUOT:
+		server->counts.limited++;
 		why = "its user has as many peers as allowed";
 		break;
 	case -EUSERS:
+		server->counts.short_of++;
 		why = "all ids are used up, and clients that know them are still here";
 		break;
 	default:
+		server->counts.short_of++;
 		why = strerror(-error);
 	}
 	log_print(error == -EALREADY ? LOG_DEBUG : LOG_WARNING,
@@ -410,7 +422,7 @@ static void server_accept(struct server *server)
 	if (!ret)
 		ret = server_join(server, sock, cred.uid);
 	if (ret)
-		server_refuse(sock, &cred, ret);
+		server_refuse(server, sock, &cred, ret);
 }
 
 static void server_listener_ready(struct watch *watch, uint32_t events)
@@ -479,6 +491,8 @@ int server_open(struct server *server)
 	server->listener.fd = -1;
 	server->signals.fd = -1;
 	server->memory_lock = -1;
+	control_init(&server->control);
+	server->started = loop_now();
 	server->check_at = LOOP_NEVER;
 	server->listen_at = LOOP_NEVER;
 
@@ -512,6 +526,8 @@ int server_open(struct server *server)
 	ret = server_open_loop(server);
 	if (ret)
 		log_err("cannot start: %s", strerror(-ret));
+	else if (options->control)
+		ret = control_open(&server->control, server);
 	return ret;
 }
 
@@ -565,6 +581,7 @@ void server_close(struct server *server)
 		peer_free(peer);
 	}
 	free(server->peers);
+	control_close(&server->control);
 	notify_close(&server->notify);
 	directory_close(&server->directory);
 	rate_free(&server->rates);

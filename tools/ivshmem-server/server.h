@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "control.h"
 #include "directory.h"
 #include "fdset.h"
 #include "ids.h"
@@ -18,6 +19,7 @@
 #include "peer.h"
 #include "rate.h"
 #include "socket.h"
+#include "status.h"
 
 /**
  * struct server - The server.
@@ -26,6 +28,9 @@
  * @listener:   the socket that clients connect to
  * @file:       its place in the file system
  * @signals:    a signalfd
+ * @control:    the socket that the server can be asked on
+ * @counts:     what has happened
+ * @started:    when it started, in milliseconds
  * @memory:     the shared memory, a set of one
  * @memory_lock: what keeps other servers from it, or -1
  * @peers:      every peer that has not been freed
@@ -48,6 +53,9 @@ struct server {
 	struct watch listener;
 	struct socket_file file;
 	struct watch signals;
+	struct control control;
+	struct status_counts counts;
+	uint64_t started;
 	struct fdset *memory;
 	int memory_lock;
 	struct peer **peers;
