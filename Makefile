@@ -7,6 +7,13 @@ PYTHON	?= /usr/bin/python3
 JOBS	?= 2
 export O
 
+VERSION	:= $(shell sed -n 's/^PACKAGE_VERSION="\(.*\)"$$/\1/p' dkms.conf)
+# It runs make itself, and nothing of this one is to reach that.
+DKMS	?= dkms
+CALL_DKMS = env -u MAKEFLAGS -u MAKELEVEL -u O $(DKMS)
+# What it builds from.
+DKMS_SRC = $(DESTDIR)/usr/src/ivshmem-$(VERSION)
+
 PYTEST	= env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest -n $(JOBS)
 
 all: tools modules ## Build the tools, and the module for KDIR
@@ -31,6 +38,23 @@ install: all ## Install module, tools and manual pages (DESTDIR=, prefix=)
 	$(MAKE) -C tools install
 	install -D -m 644 Documentation/man/ivshmem.4 \
 		$(DESTDIR)$(or $(prefix),/usr/local)/share/man/man4/ivshmem.4
+
+dkms-source:
+	rm -rf $(DKMS_SRC)
+	install -d $(DKMS_SRC)
+	find Kbuild dkms.conf LICENSES driver include -type f -not -name '.*' \
+		-not -name '*.o' -not -name '*.mod.c' -print0 | \
+		xargs -0 cp --parents -t $(DKMS_SRC)
+
+dkms-install: ## Have DKMS build the module, now and for each kernel to come
+	test -z "$$($(CALL_DKMS) status -m ivshmem -v $(VERSION))" || \
+		$(CALL_DKMS) remove -m ivshmem -v $(VERSION) --all
+	$(MAKE) dkms-source
+	$(CALL_DKMS) install -m ivshmem -v $(VERSION) $(DKMS_FLAGS)
+
+dkms-uninstall: ## Take it out of DKMS and of every kernel
+	$(CALL_DKMS) remove -m ivshmem -v $(VERSION) --all
+	rm -rf $(DKMS_SRC)
 
 demo: ## Boot two VMs that ring each other (KERNEL=6.1 or 6.12)
 	@tests/install-deps demo
@@ -64,4 +88,5 @@ clean: ## Remove everything that was built
 	test ! -e $(KDIR)/Makefile || $(MAKE) -C $(KDIR) M=$(CURDIR) clean
 	rm -rf $(O)
 
-.PHONY: all help modules tools install demo shell check check-debug fuzz bench deps clean
+.PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \
+	demo shell check check-debug fuzz bench deps clean
