@@ -19,7 +19,7 @@ PYTEST	= env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest -n $(JOBS)
 all: tools modules ## Build the tools, and the module for KDIR
 
 help: ## List the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
+	@sed -n 's/^\([a-z -]*\):.*## \(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | \
 		awk -F'\t' '{ printf "  make %-14s %s\n", $$1, $$2 }'
 
 modules: ## Build ivshmem.ko for the running kernel, or for KDIR=headers
@@ -56,6 +56,9 @@ dkms-uninstall: ## Take it out of DKMS and of every kernel
 	$(CALL_DKMS) remove -m ivshmem -v $(VERSION) --all
 	rm -rf $(DKMS_SRC)
 
+deb rpm: ## Build packages for Debian, or for distributions that use rpm
+	@env -u MAKEFLAGS -u MAKELEVEL -u O packaging/build $@ $(O)/$@
+
 demo: ## Boot two VMs that ring each other (KERNEL=6.1 or 6.12)
 	@tests/install-deps demo
 	@$(PYTHON) tests/vm/demo.py
@@ -89,4 +92,4 @@ clean: ## Remove everything that was built
 	rm -rf $(O)
 
 .PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \
-	demo shell check check-debug fuzz bench deps clean
+	deb rpm demo shell check check-debug fuzz bench deps clean

@@ -3,6 +3,7 @@
 
 kernels  brings distribution kernels and their headers into a cache
 build    builds the module, the tools, the guest programs and the initramfs
+system   a whole Debian system, and the project's packages in it
 vm       one virtual machine: QEMU, its QMP socket, agent and kernel log
 server   a running ivshmem-server
 model    a running ivshmem-device, the forms of the device that QEMU has not

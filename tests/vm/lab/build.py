@@ -17,6 +17,7 @@ from pathlib import Path
 from . import kernels
 
 TOP = Path(__file__).resolve().parents[3]
+AGENT_SOURCE = Path(__file__).with_name("agent.c")
 BUSYBOX = Path("/bin/busybox")
 JOBS = f"-j{os.cpu_count()}"
 MODULE_SOURCES = ("Kbuild", "driver", "include")
@@ -228,8 +229,7 @@ class Builder:
                    programs):
         name = digest([], str(key))[:8]
         folder = self.out / "initramfs" / f"{kernel.release}-{name}"
-        agent = Path(__file__).with_name("agent.c")
-        files = [module, agent, *files_of(*programs.values())]
+        files = [module, AGENT_SOURCE, *files_of(*programs.values())]
 
         def build():
             root = folder / "root"
@@ -242,11 +242,11 @@ class Builder:
             if shell:
                 (root / "etc/shell").write_text(shell)
             busybox(root / "bin")
-            compile_agent(agent, root / "agent")
+            compile_agent(root / "agent")
             for sub, place in programs.items():
                 for program in files_of(place):
                     strip(program, root / sub / program.name)
-            install_modules(root, kernel, module, modules)
+            install_modules(root, kernel, modules, module)
             (folder / "initrd").write_bytes(cpio(root))
             shutil.rmtree(root)
 
@@ -282,18 +282,19 @@ def busybox(folder: Path):
             (folder / name).symlink_to("busybox")
 
 
-def compile_agent(source: Path, program: Path):
+def compile_agent(program: Path):
     kernels.run([os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Wextra", "-s",
-                 "-static", "-o", program, source])
+                 "-static", "-o", program, AGENT_SOURCE])
 
 
-def install_modules(root: Path, kernel, module: Path, names):
+def install_modules(root: Path, kernel, names, module: Path = None):
     """Puts modules, and what they need, where modprobe finds them."""
     target = root / "lib/modules" / kernel.release
     (target / "extra").mkdir(parents=True)
-    strip_debug(module, target / "extra" / module.name)
+    if module:
+        strip_debug(module, target / "extra" / module.name)
+        names = [*names, *depends(module)]
     needs = {}
-    names = [*names, *depends(module)]
     if names:
         lines = kernel_deps(kernel).items()
         needs = {module_name(path): [path, *deps] for path, deps in lines}

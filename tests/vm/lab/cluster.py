@@ -19,7 +19,8 @@ MAX_POOLED = 6
 
 
 def guest(devices=(Doorbell(),), **options) -> dict:
-    """What a VM is to be: devices, and arguments of VM and of initramfs()."""
+    """What a VM is to be: devices, and arguments of VM and of initramfs(); or
+    a system to boot."""
     return {"devices": tuple(devices), **options}
 
 
@@ -71,12 +72,15 @@ class Cluster:
             image = {k: options.pop(k) for k in
                      ("modules", "autoload", "tests", "m32", "shell", "own")
                      if k in options}
-            initrd = self.lab.builder.initramfs(self.kernel, **image)
+            system = options.pop("system", None)
+            kernel = system.kernel if system else self.kernel
+            initrd = (system.initrd if system else
+                      self.lab.builder.initramfs(kernel, **image))
             name = options.pop("name", "") or chr(ord("a") + len(self.vms))
             options["devices"] = [self.resolve(d) for d in options["devices"]]
             if any(isinstance(d, ModelDevice) for d in options["devices"]):
                 options["program"] = qemu11.get()
-            vm = VM(self.kernel, initrd, self.folder, name,
+            vm = VM(kernel, initrd, self.folder, name,
                     shell=bool(image.get("shell")), **options)
             self.vms.append(vm)
             new.append(vm.start())
