@@ -59,6 +59,9 @@ dkms-uninstall: ## Take it out of DKMS and of every kernel
 deb rpm: ## Build packages for Debian, or for distributions that use rpm
 	@env -u MAKEFLAGS -u MAKELEVEL -u O packaging/build $@ $(O)/$@
 
+html: ## Make pages to read of Documentation/, in build/html
+	$(PYTHON) -m sphinx -b html $(SPHINXOPTS) Documentation $(O)/html
+
 demo: ## Boot two VMs that ring each other (KERNEL=6.1 or 6.12)
 	@tests/install-deps demo
 	@$(PYTHON) tests/vm/demo.py
@@ -92,4 +95,4 @@ clean: ## Remove everything that was built
 	rm -rf $(O)
 
 .PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \
-	deb rpm demo shell check check-debug fuzz bench deps clean
+	deb rpm html demo shell check check-debug fuzz bench deps clean

@@ -78,3 +78,22 @@ def test_samples():
     shown = text(GUIDE) + text("Documentation/uio.rst")
     for path in (TOP / "samples").glob("*.c"):
         assert f"samples/{path.name}" in shown
+
+
+def test_messages():
+    """The messages that are explained are messages of the programs."""
+    page = text("Documentation/troubleshooting.rst")
+    page = page[:page.index("What others say")]
+    messages = re.findall(r"^``(.*)``$", page, re.M)
+    assert len(messages) >= 20
+    sources = ""
+    for path in sorted([*TOP.glob("driver/*.c"), *TOP.glob("tools/*/*.c")]):
+        # A long message is written as several strings.
+        sources += re.sub(r'"\s*"', "", path.read_text())
+    strings = re.findall(r'"((?:[^"\\]|\\.)*)"', sources)
+    # What differs from case to case.
+    known = "\n".join(re.sub(r"%[-+# 0-9.]*[a-z]*", "\0", s) for s in strings)
+    for message in messages:
+        parts = [re.escape(part.strip()) for part in message.split("\u2026")
+                 if part.strip()]
+        assert re.search("[^\n]*".join(parts), known), message

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from lab import kernels, sources
-from lab.build import TOP
+from lab.build import TOP, make
 
 
 def tracked(*patterns):
@@ -107,17 +107,12 @@ def test_manual_page(page):
         pytest.fail(done.stdout, pytrace=False)
 
 
-@pytest.mark.parametrize("page", [str(p.relative_to(TOP)) for p in
-                                  tracked("Documentation/*.rst")])
-def test_document(page):
-    """docutils has nothing to say about a document."""
-    if not shutil.which("rst2html"):
-        pytest.skip("rst2html is not installed")
-    done = subprocess.run(["rst2html", "--strict", TOP / page, "/dev/null"],
-                          text=True, check=False, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT)
-    if done.returncode or done.stdout:
-        pytest.fail(done.stdout, pytrace=False)
+def test_html(builder):
+    """Sphinx has nothing to say about the documents."""
+    if not shutil.which("sphinx-build"):
+        pytest.skip("sphinx-build is not installed")
+    make("html", f"O={builder.out}", "SPHINXOPTS=-W -q -E --keep-going -n")
+    assert (builder.out / "html/index.html").exists()
 
 
 def test_version():
