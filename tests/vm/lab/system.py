@@ -202,8 +202,8 @@ def _system(builder, name, debs):
         tree = Tree(folder)
         if debs:
             tree.put(debs, "/root")
-            tree.run("apt-get install -y --no-download /root/*.deb\n"
-                     f"apt-get install -y --no-download {' '.join(SECOND)}\n"
+            tree.run("apt-get install -y /root/*.deb\n"
+                     f"apt-get install -y {' '.join(SECOND)}\n"
                      "usermod -aG ivshmem alice")
         releases = sorted(p.name.removeprefix("vmlinuz-")
                           for p in (tree.root / "boot").glob("vmlinuz-*"))
