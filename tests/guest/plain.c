@@ -62,6 +62,20 @@ static void test_wait(int fd)
 	EXPECT_ERRNO(ioctl(fd, IVSHMEM_WAIT, &wait), EINVAL);
 }
 
+/* There is nothing to bind to, or to choose from. */
+static void test_choose(int fd)
+{
+	struct ivshmem_subscribe all = { .flags = IVSHMEM_SUBSCRIBE_ALL };
+	struct ivshmem_subscribe none = { 0 };
+	struct ivshmem_eventfd unbind = { .fd = -1 };
+
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_SET_EVENTFD, &unbind), ENXIO);
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_SET_EVENTFD, NULL), EFAULT);
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_SUBSCRIBE, &all), ENXIO);
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_SUBSCRIBE, &none), ENXIO);
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_SUBSCRIBE, NULL), EFAULT);
+}
+
 /* An error at once, and no sleep for ever. */
 static void test_poll(int fd)
 {
@@ -120,6 +134,7 @@ int main(int argc, char **argv)
 	test_info(fd, size, doorbell ? IVSHMEM_FEATURE_DOORBELL : 0);
 	test_read();
 	test_wait(fd);
+	test_choose(fd);
 	test_poll(fd);
 	test_ring(fd, doorbell);
 	test_memory(fd, size);

@@ -5,6 +5,8 @@
  * nobody else rings meanwhile.
  */
 #include <poll.h>
+#include <sys/epoll.h>
+#include <sys/select.h>
 #include <sys/uio.h>
 
 #include "dev.h"
@@ -44,6 +46,42 @@ static long long call_readv(struct dev_call *c)
 	return readv(c->fd, iov, 2);
 }
 
+static int pipes[2];
+
+/* Through a pipe, so that what it moves is where read() puts it. */
+static long long call_splice(struct dev_call *c)
+{
+	ssize_t ret = splice(c->fd, NULL, pipes[1], NULL,
+			     sizeof(struct ivshmem_event), 0);
+
+	return ret > 0 ? read(pipes[0], c->arg, ret) : ret;
+}
+
+static long long call_select(struct dev_call *c)
+{
+	fd_set in;
+
+	FD_ZERO(&in);
+	FD_SET(c->fd, &in);
+	/* Of the numbers for it that a C library may choose, one. */
+	return syscall(SYS_pselect6, c->fd + 1, &in, NULL, NULL, NULL, NULL);
+}
+
+static long long call_epoll(struct dev_call *c)
+{
+	struct epoll_event event = { .events = EPOLLIN };
+	int epfd = epoll_create1(EPOLL_CLOEXEC), err;
+	long long ret;
+
+	NEED(epfd >= 0);
+	NEED(!epoll_ctl(epfd, EPOLL_CTL_ADD, c->fd, &event));
+	ret = epoll_wait(epfd, &event, 1, -1);
+	err = errno;
+	close(epfd);
+	errno = err;
+	return ret;
+}
+
 static long long call_poll(struct dev_call *c)
 {
 	struct pollfd pfd = { .fd = c->fd, .events = POLLIN };
@@ -77,13 +115,14 @@ static void test_read(int fd, long nr, long long (*call)(struct dev_call *c))
 	EXPECT_EQ(event.count, count);
 }
 
-static void test_poll(int fd)
+/* None of these is started again, whatever the handler asks for. */
+static void test_poll(int fd, long nr, long long (*call)(struct dev_call *c))
 {
-	struct dev_call c = { .call = call_poll, .fd = fd };
+	struct dev_call c = { .call = call, .fd = fd };
 
 	handle(SA_RESTART);
 	dev_call_start(&c);
-	interrupt(&c, SYS_poll);
+	interrupt(&c, nr);
 	NEED(dev_call_end(&c, DEV_LONG));
 	EXPECT_EQ(c.ret, -1);
 	EXPECT_EQ(c.err, EINTR);
@@ -177,7 +216,11 @@ int main(int argc, char **argv)
 	NEED(info.vectors >= 2);
 	test_read(fd, SYS_read, dev_call_read);
 	test_read(fd, SYS_readv, call_readv);
-	test_poll(fd);
+	NEED(!pipe(pipes));
+	test_read(fd, SYS_splice, call_splice);
+	test_poll(fd, SYS_poll, call_poll);
+	test_poll(fd, SYS_pselect6, call_select);
+	test_poll(fd, SYS_epoll_wait, call_epoll);
 	test_wait(fd, 1);
 	test_wait(fd, IVSHMEM_ANY_VECTOR);
 	test_ring(fd);

@@ -173,10 +173,14 @@ static void check_file(int fd, short wanted)
 {
 	struct pollfd pfd = { .fd = fd, .events = wanted };
 	struct ivshmem_wait wait = { .timeout_ns = IVSHMEM_WAIT_FOREVER };
+	struct ivshmem_subscribe all = { .flags = IVSHMEM_SUBSCRIBE_ALL };
+	struct ivshmem_eventfd unbind = { .fd = -1 };
 	struct ivshmem_event event;
 	struct ivshmem_info info;
 
 	EXPECT_ERRNO(ioctl(fd, IVSHMEM_GET_INFO, &info), ENODEV);
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_SET_EVENTFD, &unbind), ENODEV);
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_SUBSCRIBE, &all), ENODEV);
 	EXPECT_ERRNO(dev_ring(fd, 0, 0), ENODEV);
 	EXPECT_ERRNO(dev_ring(fd, 0, 0xffff), ENODEV);
 	EXPECT_ERRNO(ioctl(fd, IVSHMEM_WAIT, &wait), ENODEV);

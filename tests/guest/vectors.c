@@ -5,7 +5,45 @@
  *
  *	vectors DEVICE VECTORS	that the device has, of which it may use fewer
  */
-#include "dev.h"
+#include "irq.h"
+
+/* Bitmap and eventfds reach the last vector, and none beside it. */
+static void test_each(int fd, unsigned int nr)
+{
+	static uint64_t words[IVSHMEM_MAX_VECTORS / 64];
+	struct ivshmem_subscribe req = {
+		.bitmap = (uintptr_t)words, .bits = IVSHMEM_MAX_VECTORS,
+	};
+	static struct ivshmem_event events[IVSHMEM_MAX_VECTORS];
+	const unsigned int some[] = { 0, 63, 64, 127, 128, nr - 1 };
+	unsigned int i, v, bad = 0;
+	int efd = irq_eventfd();
+
+	for (i = 0; i < sizeof(some) / sizeof(*some); i++) {
+		unsigned int one = some[i] < nr ? some[i] : nr - 1;
+
+		memset(words, 0, sizeof(words));
+		words[one / 64] = UINT64_C(1) << one % 64;
+		bad += ioctl(fd, IVSHMEM_SUBSCRIBE, &req) != 0;
+		bad += irq_bind(fd, one, efd) != 0;
+		for (v = 0; v < nr; v++)
+			dev_ring_self(fd, v);
+		irq_settle();
+		bad += irq_take(efd) != 1;
+		bad += read(fd, events, sizeof(events)) != sizeof(*events);
+		bad += events[0].vector != one;
+		bad += irq_bind(fd, one, -1) != 0;
+	}
+	EXPECT_EQ(bad, 0);
+
+	/* The first that is not there. */
+	if (nr < IVSHMEM_MAX_VECTORS) {
+		words[nr / 64] |= UINT64_C(1) << nr % 64;
+		EXPECT_ERRNO(ioctl(fd, IVSHMEM_SUBSCRIBE, &req), EINVAL);
+		EXPECT_ERRNO(irq_bind(fd, nr, efd), EINVAL);
+	}
+	close(efd);
+}
 
 int main(int argc, char **argv)
 {
@@ -65,5 +103,6 @@ int main(int argc, char **argv)
 	EXPECT_ERRNO(ioctl(fd, IVSHMEM_WAIT, &wait), EINVAL);
 	EXPECT(dev_quiet(fd, 50));
 	EXPECT_EQ(dev_count(fd, IVSHMEM_ANY_VECTOR), 2 * info.vectors);
+	test_each(fd, info.vectors);
 	return tap_finish();
 }
