@@ -81,7 +81,7 @@ check-debug: ## Run the VM tests on a kernel that notices mistakes (built once)
 fuzz: ## Make ten million random calls on each kernel (CALLS=, SEED=)
 	@tests/install-deps check
 	IVSHMEM_FUZZ_CALLS=$(or $(CALLS),10000000) IVSHMEM_FUZZ_SEED=$(SEED) \
-		$(PYTEST) tests/vm/test_fuzz.py -s -o timeout=0 $(ARGS)
+		$(PYTEST) tests/vm/test_fuzz.py -rP -o timeout=0 $(ARGS)
 
 bench: ## Compare the ways of mapping the memory: table, JSON, SVG
 	@tests/install-deps demo
