@@ -120,8 +120,20 @@ static int ivshmem_uio_release(struct uio_info *info, struct inode *inode)
 	entry = ivshmem_uio_find(uio, inode);
 	if (entry && !--entry->users)
 		ivshmem_uio_forget(entry);
+	/* The next program must not suffer from what the last one left. */
+	if (list_empty(&uio->inodes))
+		clear_bit(IVSHMEM_UIO_DISABLED, &uio->state);
 	mutex_unlock(&uio->lock);
 	return 0;
+}
+
+/* Reports what is pending, once UIO can be told and wants to hear it. */
+static void ivshmem_uio_report(struct ivshmem_uio *uio)
+{
+	if (test_bit(IVSHMEM_UIO_LIVE, &uio->state) &&
+	    !test_bit(IVSHMEM_UIO_DISABLED, &uio->state) &&
+	    test_and_clear_bit(IVSHMEM_UIO_PENDING, &uio->state))
+		uio_event_notify(&uio->info);
 }
 
 static int ivshmem_uio_irqcontrol(struct uio_info *info, s32 on)
@@ -136,8 +148,7 @@ static int ivshmem_uio_irqcontrol(struct uio_info *info, s32 on)
 	clear_bit(IVSHMEM_UIO_DISABLED, &uio->state);
 	/* Pairs with the barrier in ivshmem_uio_notify(). */
 	smp_mb__after_atomic();
-	if (test_and_clear_bit(IVSHMEM_UIO_PENDING, &uio->state))
-		uio_event_notify(info);
+	ivshmem_uio_report(uio);
 	return 0;
 }
 
@@ -276,7 +287,10 @@ int ivshmem_uio_register(struct ivshmem_device *ivs)
 		return ret;
 	/* The interrupt handler, which runs already, must find it finished. */
 	smp_mb__before_atomic();
-	set_bit(IVSHMEM_UIO_LIVE, &ivs->uio->state);
+	set_bit(IVSHMEM_UIO_LIVE, &uio->state);
+	/* Whoever was quick to open the node hears what came since. */
+	smp_mb__after_atomic();
+	ivshmem_uio_report(uio);
 	return 0;
 }
 
@@ -290,17 +304,12 @@ void ivshmem_uio_notify(struct ivshmem_device *ivs)
 {
 	struct ivshmem_uio *uio = READ_ONCE(ivs->uio);
 
-	if (!uio || !test_bit(IVSHMEM_UIO_LIVE, &uio->state))
+	if (!uio)
 		return;
-	/* Pairs with the barrier in ivshmem_uio_register(). */
-	smp_rmb();
-
 	set_bit(IVSHMEM_UIO_PENDING, &uio->state);
-	/* Pairs with the barrier in ivshmem_uio_irqcontrol(). */
+	/* Pairs with those in ivshmem_uio_irqcontrol() and _register(). */
 	smp_mb__after_atomic();
-	if (!test_bit(IVSHMEM_UIO_DISABLED, &uio->state) &&
-	    test_and_clear_bit(IVSHMEM_UIO_PENDING, &uio->state))
-		uio_event_notify(&uio->info);
+	ivshmem_uio_report(uio);
 }
 
 /**

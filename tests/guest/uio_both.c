@@ -152,6 +152,16 @@ static void test_control(void)
 	EXPECT_EQ(fcntl(uio, F_SETFL, O_NONBLOCK), 0);
 	EXPECT_ERRNO(read(uio, &word, sizeof(word)), EAGAIN);
 	EXPECT_EQ(fcntl(uio, F_SETFL, 0), 0);
+
+	/* Off until the last close. */
+	word = 0;
+	count = dev_count();
+	EXPECT_EQ(write(uio, &word, sizeof(word)), sizeof(word));
+	EXPECT_EQ(close(uio), 0);
+	uio = uio_open(O_RDWR);
+	NEED(uio >= 0 && ring() && dev_hears(count));
+	EXPECT(uio_ready(20000));
+	uio_count();
 }
 
 /* The registers, where nothing else is in their page. */

@@ -3,7 +3,7 @@
 
 import pytest
 
-from lab import kernels
+from lab import guestmod, kernels
 from lab.cluster import guest
 from lab.tap import judge, run_guest_program
 from lab.vm import Doorbell, Plain
@@ -81,6 +81,22 @@ def test_unplug(slotted):
     run_guest_program(vm, "uio_both", "/dev/ivshmem0")
 
 
+def test_early(vms, lab):
+    """An interrupt between the appearance of the node and the end of probe."""
+    vm = vms(guest(machine="pc", cpus=2), share=True)[0]
+    name = vm.check("basename $(readlink /sys/class/misc/ivshmem0/device)").strip()
+    position = vm.check("cat /sys/class/misc/ivshmem0/position").strip()
+    vm.check(f"echo {name} > /sys/bus/pci/drivers/ivshmem/unbind")
+    guestmod.load(lab, vm, "refuse", symbol="kobject_create_and_add",
+                  late=500000)
+    job = vm.start_job(f"/tests/uio_early /dev/uio0 {position}")
+    job.expect("^# ready$")
+    vm.check(f"echo {name} > /sys/bus/pci/drivers/ivshmem/bind")
+    assert int(vm.check("cat /sys/module/refuse/parameters/times"))
+    vm.check("rmmod refuse")
+    judge("uio_early", *job.wait())
+
+
 def test_shared_page(vms):
     """Registers that share their page with others cannot be mapped; the memory
     can."""
@@ -95,9 +111,10 @@ def test_shared_page(vms):
                        "resource").split()[0] for slot in slots]
     assert starts[0][:-3] == starts[1][:-3], "each has a page of its own"
     vm.check("dmesg -n 8; modprobe ivshmem")
-    for i in range(2):
+    for i, slot in enumerate(slots):
         run_guest_program(vm, "uio_plain", f"/dev/ivshmem{i}", "shared")
-    assert "shares its page" in vm.check("dmesg")
+        assert (f"ivshmem 0000:00:{slot:02}.0: BAR0 shares its page, "
+                "UIO programs cannot map it") in vm.check("dmesg")
 
 
 def test_left_out(stock):
