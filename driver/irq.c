@@ -97,8 +97,11 @@ static void ivshmem_irq_resume(struct work_struct *work)
 
 	if (!ivshmem_device_enter(ivs, &idx))
 		return;
+	/* Others on the line call the handler too: it must not pause in between. */
+	disable_irq(ivs->pdev->irq);
 	WRITE_ONCE(ivs->paused, false);
 	pci_intx(ivs->pdev, 1);
+	enable_irq(ivs->pdev->irq);
 	ivshmem_device_leave(ivs, idx);
 }
 
@@ -314,6 +317,8 @@ void ivshmem_irq_free(struct ivshmem_device *ivs)
 		break;
 	case IVSHMEM_IRQ_INTX:
 		writel(0, ivs->regs + IVSHMEM_REG_MASK);
+		/* It may ignore that, and others on the line suffer for it. */
+		pci_intx(ivs->pdev, 0);
 		free_irq(ivs->pdev->irq, ivs->vectors);
 		cancel_delayed_work_sync(&ivs->pause);
 		break;
