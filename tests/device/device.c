@@ -213,7 +213,7 @@ static uint32_t regs_read(struct guest *guest, uint64_t offset)
 	case REG_STATUS:
 		guest->stats.status_reads++;
 		value = guest->mode == MODE_SILENT ? 0 : guest->status;
-		if (guest->mode != MODE_STUCK && guest->mode != MODE_DEAF)
+		if (!mode_holds_line(guest))
 			guest->status = 0;
 		if (value)
 			device_burst(guest, guest->burst);

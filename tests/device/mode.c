@@ -32,6 +32,16 @@ bool mode_parse(const char *name, enum mode *mode)
 }
 
 /**
+ * mode_holds_line() - Whether the line stays high, however often the guest looks.
+ * @guest: whose
+ */
+bool mode_holds_line(const struct guest *guest)
+{
+	return guest->mode == MODE_STUCK || guest->mode == MODE_DEAF ||
+	       guest->mode == MODE_SILENT;
+}
+
+/**
  * mode_set() - From now on, misbehave like this.
  * @guest: towards whom
  * @mode:  how
@@ -39,10 +49,7 @@ bool mode_parse(const char *name, enum mode *mode)
 void mode_set(struct guest *guest, enum mode mode)
 {
 	guest->mode = mode;
-	if (mode == MODE_STUCK || mode == MODE_DEAF || mode == MODE_SILENT)
-		guest->status = 1;
-	else
-		guest->status = 0;
+	guest->status = mode_holds_line(guest);
 	irq_update(guest);
 }
 

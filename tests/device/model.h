@@ -139,6 +139,7 @@ void irq_drop(struct guest *guest);
 
 /* mode.c */
 bool mode_parse(const char *name, enum mode *mode);
+bool mode_holds_line(const struct guest *guest);
 void mode_set(struct guest *guest, enum mode mode);
 void mode_tick(struct guest *guest);
 

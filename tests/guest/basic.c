@@ -1,7 +1,11 @@
 // SPDX-License-Identifier: MIT
 /*
  * The shortest way through the device: information, memory, a ring to itself,
- * and each of the ways to hear it. Needs a device with a doorbell.
+ * and each of the ways to hear it. Needs a device with a doorbell:
+ *
+ *	basic NODE [pin]
+ *
+ * With "pin", one of revision 0 that has an interrupt pin.
  */
 #include <fcntl.h>
 #include <poll.h>
@@ -12,7 +16,7 @@
 
 #include "tap.h"
 
-static void test_info(int fd, struct ivshmem_info *info)
+static void test_info(int fd, bool pin, struct ivshmem_info *info)
 {
 	unsigned int i;
 
@@ -23,8 +27,8 @@ static void test_info(int fd, struct ivshmem_info *info)
 	EXPECT(info->size >= 4096 && (info->size & (info->size - 1)) == 0);
 	EXPECT(info->position <= IVSHMEM_MAX_PEER);
 	EXPECT(info->vectors >= 1 && info->vectors <= IVSHMEM_MAX_VECTORS);
-	EXPECT_EQ(info->revision, 1);
-	EXPECT_EQ(info->irq_mode, IVSHMEM_IRQ_MSIX);
+	EXPECT_EQ(info->irq_mode, pin ? IVSHMEM_IRQ_INTX : IVSHMEM_IRQ_MSIX);
+	EXPECT_EQ(info->revision, !pin);
 	EXPECT_EQ(info->cache_mode, IVSHMEM_CACHE_WRITE_BACK);
 	for (i = 0; i < 8 && !info->reserved[i]; i++)
 		;
@@ -73,7 +77,7 @@ static void test_ring(int fd, const struct ivshmem_info *info)
 	EXPECT_EQ(read(fd, &event, sizeof(event)), sizeof(event));
 	EXPECT_EQ(event.vector, vector);
 	EXPECT_EQ(event.flags, 0);
-	EXPECT_EQ(event.status, 0);
+	EXPECT_EQ(event.status, info->irq_mode == IVSHMEM_IRQ_INTX);
 	EXPECT_EQ(event.count, wait.count);
 
 	EXPECT_ERRNO(read(fd, &event, sizeof(event)), EAGAIN);
@@ -89,7 +93,7 @@ int main(int argc, char **argv)
 	tap_start(argc, argv, 30);
 	fd = open(tap_device, O_RDWR | O_NONBLOCK);
 	NEED(fd >= 0);
-	test_info(fd, &info);
+	test_info(fd, argc > 2, &info);
 	test_memory(fd, info.size);
 	test_ring(fd, &info);
 	EXPECT_EQ(close(fd), 0);

@@ -200,7 +200,7 @@ static void test_signal(void)
 		.timeout_ns = IVSHMEM_WAIT_FOREVER,
 		.busy_ns = UINT64_MAX,
 		.flags = IVSHMEM_WAIT_RING,
-		.doorbell = irq_self(1),
+		.doorbell = irq_self(irq_second),
 	};
 	struct dev_call c = {
 		.call = dev_call_wait, .fd = irq_bell, .arg = &wait,
@@ -270,14 +270,15 @@ int main(int argc, char **argv)
 	long max;
 
 	tap_start(argc, argv, 120);
-	irq_start(2);
+	irq_start(1);
 	max = get_max();
 	EXPECT(max > 0 && max <= 1000000);
 	test_no_sleep();
-	test_budget(1);
+	test_budget(irq_second);
 	test_budget(IVSHMEM_ANY_VECTOR);
 	test_no_need();
-	test_signal();
+	if (irq_second)
+		test_signal();
 	test_yield();
 	snprintf(value, sizeof(value), "%ld", max);
 	set_max(value);

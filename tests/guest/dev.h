@@ -40,6 +40,18 @@ static inline uint32_t dev_position(int fd)
 	return dev_info(fd).position;
 }
 
+/* The second vector, or the only one of a device with an interrupt pin. */
+static inline uint32_t dev_second(const struct ivshmem_info *info)
+{
+	return info->vectors > 1;
+}
+
+/* What read() says of the status after a ring. */
+static inline uint32_t dev_status(const struct ivshmem_info *info)
+{
+	return info->irq_mode == IVSHMEM_IRQ_INTX;
+}
+
 static inline int dev_ring(int fd, uint32_t peer, uint32_t vector)
 {
 	return ioctl(fd, IVSHMEM_RING_DOORBELL, IVSHMEM_DOORBELL(peer, vector));

@@ -58,7 +58,7 @@ static unsigned int woken(uint32_t events)
 		dev_call_asleep(&c[i], SYS_epoll_wait);
 		before[i] = irq_switches(c[i].tid);
 	}
-	irq_fire(1);
+	irq_fire(irq_second);
 	/* At least one; and whoever has been woken is not asleep again as before. */
 	while (!n) {
 		for (i = 0; i < SETS; i++) {
@@ -182,10 +182,12 @@ static void test_remove(void)
 int main(int argc, char **argv)
 {
 	tap_start(argc, argv, 60);
-	irq_start(3);
+	irq_start(1);
 	test_exclusive();
-	test_edge();
-	test_nested();
 	test_remove();
+	if (irq_info.vectors >= 3) {
+		test_edge();
+		test_nested();
+	}
 	return tap_finish();
 }

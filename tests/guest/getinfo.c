@@ -2,7 +2,9 @@
 /*
  * open, GET_INFO, lseek, and what the device does not do.
  *
- *	getinfo DEVICE SIZE VECTORS POSITION
+ *	getinfo DEVICE SIZE VECTORS POSITION [pin]
+ *
+ * With "pin", one of revision 0 that has an interrupt pin.
  */
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -37,7 +39,7 @@ static void test_open(void)
 }
 
 static void test_info(int fd, uint64_t size, uint32_t vectors,
-		      uint32_t position)
+		      uint32_t position, bool pin)
 {
 	struct {
 		struct ivshmem_info info;
@@ -54,8 +56,9 @@ static void test_info(int fd, uint64_t size, uint32_t vectors,
 		  IVSHMEM_FEATURE_DOORBELL | IVSHMEM_FEATURE_INTERRUPT);
 	EXPECT_EQ(buf.info.position, position);
 	EXPECT_EQ(buf.info.vectors, vectors);
-	EXPECT_EQ(buf.info.revision, 1);
-	EXPECT_EQ(buf.info.irq_mode, IVSHMEM_IRQ_MSIX);
+	EXPECT_EQ(buf.info.revision, !pin);
+	EXPECT_EQ(buf.info.irq_mode,
+		  pin ? IVSHMEM_IRQ_INTX : IVSHMEM_IRQ_MSIX);
 	EXPECT_EQ(buf.info.cache_mode, IVSHMEM_CACHE_WRITE_BACK);
 	for (i = 0; i < 8 && !buf.info.reserved[i]; i++)
 		;
@@ -157,11 +160,11 @@ int main(int argc, char **argv)
 	int fd;
 
 	tap_start(argc, argv, 30);
-	NEED(argc == 5);
+	NEED(argc >= 5);
 	size = strtoull(argv[2], NULL, 0);
 	fd = dev_open(O_RDWR);
 	test_open();
-	test_info(fd, size, atoi(argv[3]), atoi(argv[4]));
+	test_info(fd, size, atoi(argv[3]), atoi(argv[4]), argc > 5);
 	test_info_fault(fd);
 	test_unknown(fd);
 	test_seek(fd, size);

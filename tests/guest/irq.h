@@ -19,12 +19,15 @@
 /* An open file that rings and counts, and with which nothing else is done. */
 static int irq_bell TAP_UNUSED = -1;
 static struct ivshmem_info irq_info TAP_UNUSED;
+/* The second vector, or the only one. */
+static uint32_t irq_second TAP_UNUSED;
 
 /* Opens the bell; skips the program where there are too few vectors. */
 static inline void irq_start(unsigned int vectors)
 {
 	irq_bell = dev_open(O_RDWR);
 	irq_info = dev_info(irq_bell);
+	irq_second = dev_second(&irq_info);
 	if (irq_info.vectors < vectors)
 		tap_skip_all("needs %u vectors, there are %u", vectors,
 			     irq_info.vectors);

@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: MIT
 /*
- * read(), readv() and O_NONBLOCK. Needs a device of four vectors or more that
- * nobody else rings meanwhile.
+ * read(), readv() and O_NONBLOCK. Needs a device that nobody else rings meanwhile.
  */
 #include <sys/uio.h>
 
@@ -10,6 +9,12 @@
 #define SIZE	sizeof(struct ivshmem_event)
 
 static struct ivshmem_info info;
+
+/* A vector, or where there are fewer, one that there is. */
+static unsigned int at(unsigned int v)
+{
+	return v % info.vectors;
+}
 
 static void set_nonblock(int fd, bool on)
 {
@@ -31,7 +36,7 @@ static bool event_is(const struct ivshmem_event *event, unsigned int vector,
 		     uint64_t count)
 {
 	return event->vector == vector && event->flags == 0 &&
-	       event->status == 0 && event->count == count;
+	       event->status == dev_status(&info) && event->count == count;
 }
 
 static void test_size(int fd)
@@ -52,11 +57,12 @@ static void test_size(int fd)
 	EXPECT_EQ(poison_left(buf, sizeof(buf)), SIZE);
 	for (i = SIZE + 1; i < 2 * SIZE; i++) {
 		dev_ring_self(fd, 0);
-		dev_ring_self(fd, 1);
+		dev_ring_self(fd, at(1));
 		POISON(buf);
 		EXPECT_EQ(read(fd, buf, i), SIZE);
 		EXPECT_EQ(poison_left(buf, sizeof(buf)), SIZE);
-		EXPECT_EQ(read(fd, buf, i), SIZE);
+		if (at(1))
+			EXPECT_EQ(read(fd, buf, i), SIZE);
 		EXPECT_ERRNO(read(fd, buf, i), EAGAIN);
 	}
 }
@@ -69,16 +75,16 @@ static void test_nonblock(int fd)
 	POISON(event);
 	EXPECT_ERRNO(read(fd, &event, SIZE), EAGAIN);
 	EXPECT_EQ(poison_left(&event, SIZE), SIZE);
-	count = dev_ring_self(fd, 2);
+	count = dev_ring_self(fd, at(2));
 	EXPECT_EQ(read(fd, &event, SIZE), SIZE);
-	EXPECT(event_is(&event, 2, count));
+	EXPECT(event_is(&event, at(2), count));
 	EXPECT_ERRNO(read(fd, &event, SIZE), EAGAIN);
 	/* A bad buffer is no matter while there is nothing to put into it. */
 	EXPECT_ERRNO(read(fd, dev_fence(1), SIZE), EAGAIN);
 	/* The file offset plays no part. */
-	count = dev_ring_self(fd, 2);
+	count = dev_ring_self(fd, at(2));
 	EXPECT_EQ(pread(fd, &event, SIZE, 4096), SIZE);
-	EXPECT(event_is(&event, 2, count));
+	EXPECT(event_is(&event, at(2), count));
 	EXPECT_EQ(lseek(fd, 0, SEEK_CUR), 0);
 }
 
@@ -126,21 +132,21 @@ static void test_files(int fd)
 	int early = dev_open(O_RDONLY | O_NONBLOCK);
 	int twin = dup(early);
 	struct ivshmem_event event;
-	uint64_t count = dev_ring_self(fd, 1);
+	uint64_t count = dev_ring_self(fd, at(1));
 	int late = dev_open(O_RDONLY | O_NONBLOCK);
 
 	EXPECT_EQ(read(fd, &event, SIZE), SIZE);
 	EXPECT_ERRNO(read(late, &event, SIZE), EAGAIN);
 	POISON(event);
 	EXPECT_EQ(read(early, &event, SIZE), SIZE);
-	EXPECT(event_is(&event, 1, count));
+	EXPECT(event_is(&event, at(1), count));
 	EXPECT_ERRNO(read(twin, &event, SIZE), EAGAIN);
-	count = dev_ring_self(fd, 1);
+	count = dev_ring_self(fd, at(1));
 	EXPECT_EQ(read(twin, &event, SIZE), SIZE);
-	EXPECT(event_is(&event, 1, count));
+	EXPECT(event_is(&event, at(1), count));
 	EXPECT_ERRNO(read(early, &event, SIZE), EAGAIN);
 	EXPECT_EQ(read(late, &event, SIZE), SIZE);
-	EXPECT(event_is(&event, 1, count));
+	EXPECT(event_is(&event, at(1), count));
 	close(early);
 	close(twin);
 	close(late);
@@ -152,7 +158,7 @@ static void test_fault(int fd)
 {
 	char *fence = dev_fence(1);
 	struct ivshmem_event event, events[4];
-	uint64_t count = dev_ring_self(fd, 3), first;
+	uint64_t count = dev_ring_self(fd, at(3)), first;
 	struct iovec iov[2] = {
 		{ fence - 8, 8 }, { fence, 8 },
 	};
@@ -164,12 +170,14 @@ static void test_fault(int fd)
 	EXPECT_ERRNO(readv(fd, iov, 2), EFAULT);
 	POISON(event);
 	EXPECT_EQ(read(fd, &event, SIZE), SIZE);
-	EXPECT(event_is(&event, 3, count));
+	EXPECT(event_is(&event, at(3), count));
 	EXPECT_ERRNO(read(fd, &event, SIZE), EAGAIN);
 
+	if (info.vectors == 1)
+		return;
 	/* Room for one and a half: one comes, the other is not lost. */
 	first = dev_ring_self(fd, 0);
-	count = dev_ring_self(fd, 1);
+	count = dev_ring_self(fd, at(1));
 	EXPECT_EQ(read(fd, fence - SIZE - 8, 2 * SIZE), SIZE);
 	memcpy(&events[0], fence - SIZE - 8, SIZE);
 	EXPECT_EQ(read(fd, &events[1], 3 * SIZE), SIZE);
@@ -187,12 +195,12 @@ static void test_fault(int fd)
 static void test_own_memory(int fd)
 {
 	char *mem = dev_map(fd, info.size, 0);
-	uint64_t count = dev_ring_self(fd, 1);
+	uint64_t count = dev_ring_self(fd, at(1));
 	struct ivshmem_event event;
 
 	EXPECT_EQ(read(fd, mem + info.size - SIZE, SIZE), SIZE);
 	memcpy(&event, mem + info.size - SIZE, SIZE);
-	EXPECT(event_is(&event, 1, count));
+	EXPECT(event_is(&event, at(1), count));
 	munmap(mem, info.size);
 }
 
@@ -206,17 +214,17 @@ static void test_readv(int fd)
 	struct iovec small[] = { { buf, 8 }, { buf + 8, 7 } };
 	struct ivshmem_event events[4];
 	uint64_t counts[4];
-	unsigned int i, bad = 0;
+	unsigned int i, bad = 0, nr = info.vectors < 4 ? info.vectors : 4;
 
 	EXPECT_ERRNO(readv(fd, small, 2), EINVAL);
 	EXPECT_ERRNO(readv(fd, split, 5), EAGAIN);
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < nr; i++)
 		counts[i] = dev_ring_self(fd, i);
 	EXPECT_ERRNO(readv(fd, small, 2), EINVAL);
 	POISON(buf);
-	EXPECT_EQ(readv(fd, split, 5), 4 * SIZE);
+	EXPECT_EQ(readv(fd, split, 5), nr * SIZE);
 	memcpy(events, buf, sizeof(events));
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < nr; i++)
 		bad += !event_is(&events[i], events[i].vector,
 				 counts[events[i].vector & 3]);
 	EXPECT_EQ(bad, 0);
@@ -249,9 +257,9 @@ static void test_block(int fd)
 	EXPECT_EQ(i, 20);
 
 	/* Not asleep when there is something already. */
-	count = dev_ring_self(fd, 1);
+	count = dev_ring_self(fd, at(1));
 	EXPECT_EQ(read(fd, &event, SIZE), SIZE);
-	EXPECT(event_is(&event, 1, count));
+	EXPECT(event_is(&event, at(1), count));
 }
 
 /* Two that read one open file share its events. */
@@ -277,10 +285,10 @@ static void test_share(int fd)
 	EXPECT_EQ(c[first].ret, SIZE);
 	EXPECT(event_is(&events[first], 0, counts[0]));
 	dev_call_asleep(&c[!first], SYS_read);
-	counts[1] = dev_ring_self(fd, 1);
+	counts[1] = dev_ring_self(fd, at(1));
 	NEED(dev_call_end(&c[!first], DEV_LONG));
 	EXPECT_EQ(c[!first].ret, SIZE);
-	EXPECT(event_is(&events[!first], 1, counts[1]));
+	EXPECT(event_is(&events[!first], at(1), counts[1]));
 }
 
 int main(int argc, char **argv)
@@ -290,7 +298,7 @@ int main(int argc, char **argv)
 	tap_start(argc, argv, 120);
 	fd = dev_open(O_RDWR | O_NONBLOCK);
 	info = dev_info(fd);
-	NEED(info.vectors >= 4);
+	NEED(info.vectors);
 	test_nonblock(fd);
 	test_size(fd);
 	test_vectors(fd);

@@ -61,7 +61,7 @@ static void test_sigio(void)
 	EXPECT_EQ(taken().si_signo, SIGIO);
 	EXPECT(none());
 	/* For each interrupt, also when the one before has not been read. */
-	irq_fire(1);
+	irq_fire(irq_second);
 	taken();
 	drain(fd);
 
@@ -210,7 +210,7 @@ static void test_handler(void)
 	sigaddset(&set, SIGIO);
 	NEED(!sigprocmask(SIG_UNBLOCK, &set, NULL));
 	for (i = 1; i <= 20; i++) {
-		irq_ring(i & 1);
+		irq_ring(i & irq_second);
 		EXPECT_WITHIN(handled == (unsigned int)i, 20000);
 	}
 	NEED(!sigprocmask(SIG_BLOCK, &set, NULL));
@@ -223,14 +223,15 @@ int main(int argc, char **argv)
 	int i;
 
 	tap_start(argc, argv, 60);
-	irq_start(3);
+	irq_start(1);
 	sigemptyset(&set);
 	sigaddset(&set, SIGIO);
 	for (i = SIGRTMIN; i <= SIGRTMAX; i++)
 		sigaddset(&set, i);
 	NEED(!sigprocmask(SIG_BLOCK, &set, NULL));
 	test_sigio();
-	test_setsig();
+	if (irq_info.vectors >= 3)
+		test_setsig();
 	test_thread();
 	test_dup();
 	test_handler();

@@ -1,8 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * Signals that come while a call sleeps: EINTR, and with SA_RESTART the call
- * goes on as if nothing had been. Needs a device of two vectors or more that
- * nobody else rings meanwhile.
+ * goes on as if nothing had been. Needs a device that nobody else rings meanwhile.
  */
 #include <poll.h>
 #include <sys/epoll.h>
@@ -14,6 +13,7 @@
 #define MS	UINT64_C(1000000)
 
 static struct ivshmem_info info;
+static uint32_t second;	/* the first, where there is no other */
 static unsigned int handled;
 
 static void handler(int sig TAP_UNUSED)
@@ -108,10 +108,10 @@ static void test_read(int fd, long nr, long long (*call)(struct dev_call *c))
 	interrupt(&c, nr);
 	interrupt(&c, nr);
 	EXPECT(!dev_call_end(&c, 20 * MS));
-	count = dev_ring_self(fd, 1);
+	count = dev_ring_self(fd, second);
 	NEED(dev_call_end(&c, DEV_LONG));
 	EXPECT_EQ(c.ret, sizeof(event));
-	EXPECT_EQ(event.vector, 1);
+	EXPECT_EQ(event.vector, second);
 	EXPECT_EQ(event.count, count);
 }
 
@@ -152,7 +152,7 @@ static void test_wait(int fd, uint32_t vector)
 	interrupt(&c, SYS_ioctl);
 	interrupt(&c, SYS_ioctl);
 	EXPECT(!dev_call_end(&c, 20 * MS));
-	EXPECT_EQ(dev_ring(fd, info.position, 1), 0);
+	EXPECT_EQ(dev_ring(fd, info.position, second), 0);
 	NEED(dev_call_end(&c, DEV_LONG));
 	EXPECT_EQ(c.ret, 0);
 	EXPECT_EQ(wait.count, count + 1);
@@ -213,7 +213,8 @@ int main(int argc, char **argv)
 	tap_start(argc, argv, 60);
 	fd = dev_open(O_RDWR);
 	info = dev_info(fd);
-	NEED(info.vectors >= 2);
+	NEED(info.vectors);
+	second = dev_second(&info);
 	test_read(fd, SYS_read, dev_call_read);
 	test_read(fd, SYS_readv, call_readv);
 	NEED(!pipe(pipes));
@@ -221,8 +222,9 @@ int main(int argc, char **argv)
 	test_poll(fd, SYS_poll, call_poll);
 	test_poll(fd, SYS_pselect6, call_select);
 	test_poll(fd, SYS_epoll_wait, call_epoll);
-	test_wait(fd, 1);
+	test_wait(fd, second);
 	test_wait(fd, IVSHMEM_ANY_VECTOR);
-	test_ring(fd);
+	if (second)
+		test_ring(fd);
 	return tap_finish();
 }

@@ -9,7 +9,7 @@
  *				it gets SIGUSR1
  *	unplug DEVICE churn N	does so N times under threads that use the device
  *
- * Needs a device of two vectors or more that nobody rings meanwhile.
+ * Needs a device that nobody rings meanwhile.
  */
 #include <poll.h>
 #include <sys/epoll.h>
@@ -109,10 +109,12 @@ static void sleep_in(unsigned int i, long nr, int fd, void *arg,
 
 static void start_sleepers(int fd)
 {
+	struct ivshmem_info info = dev_info(fd);
 	unsigned int i;
 
 	for (i = 0; i < 3; i++) {
-		waits[i].vector = i == 1 ? IVSHMEM_ANY_VECTOR : 1;
+		waits[i].vector = i == 1 ? IVSHMEM_ANY_VECTOR :
+				  dev_second(&info);
 		waits[i].count = dev_count(fd, waits[i].vector);
 		waits[i].timeout_ns = i == 2 ? tap_now() + 6 * DEV_LONG :
 				      IVSHMEM_WAIT_FOREVER;
@@ -242,10 +244,11 @@ static void handle_usr1(int sig TAP_UNUSED)
 static void check_back(int old, unsigned char *mem)
 {
 	int fd = dev_open(O_RDWR);
+	struct ivshmem_info info = dev_info(fd);
 	struct ivshmem_event event;
 
 	EXPECT_EQ(dev_count(fd, IVSHMEM_ANY_VECTOR), 0);
-	EXPECT_EQ(dev_ring_self(fd, 1), 1);
+	EXPECT_EQ(dev_ring_self(fd, dev_second(&info)), 1);
 	EXPECT_EQ(read(fd, &event, sizeof(event)), sizeof(event));
 	munmap(dev_map(fd, size, 0), size);
 	EXPECT_ERRNO(dev_ring(old, 0, 0), ENODEV);

@@ -203,9 +203,9 @@ static void test_errors(void)
 	NEED(!fcntl(fd, F_SETFL, O_NONBLOCK));
 	submit(op_read(fd, &event, sizeof(event)), 6);
 	EXPECT(pending());
-	irq_fire(1);
+	irq_fire(irq_second);
 	EXPECT_EQ(result(6), sizeof(event));
-	EXPECT_EQ(event.vector, 1);
+	EXPECT_EQ(event.vector, irq_second);
 	close(fd);
 }
 
@@ -340,7 +340,7 @@ static void test_end(void)
 	EXPECT(pending());
 	EXPECT_EQ(close(ring.fd), 0);
 	do
-		irq_fire(1);
+		irq_fire(irq_second);
 	while (!irq_poll(fd) && tap_now() < end);
 	EXPECT_EQ(irq_poll(fd), POLLIN);
 	close(fd);
@@ -349,13 +349,15 @@ static void test_end(void)
 int main(int argc, char **argv)
 {
 	tap_start(argc, argv, 120);
-	irq_start(4);
+	irq_start(1);
 	ring_open();
-	test_read();
 	test_errors();
-	test_poll();
 	test_cancel();
-	test_several();
+	if (irq_info.vectors >= 4) {
+		test_read();
+		test_poll();
+		test_several();
+	}
 	test_end();
 	return tap_finish();
 }
