@@ -5,8 +5,9 @@ import hashlib
 
 import pytest
 
-from lab import tap
+from lab import kernels, qemu11, tap
 from lab.cluster import guest
+from lab.model import ModelDevice
 from lab.vm import Plain, VMDied, VMError
 
 
@@ -88,3 +89,20 @@ def test_tap_right():
                        "ok 1 - a\n# hm\nok 2 - b # SKIP no c\n1..2\n")
     assert (len(result.passed), len(result.skipped)) == (1, 1)
     assert tap.judge("program", 0, "1..0 # SKIP no d\n").skip_all == "no d"
+
+
+def test_no_model(vms, monkeypatch, tmp_path):
+    """Where no QEMU can be had that takes a device from a process, a test that
+    needs one is skipped, and says why."""
+    monkeypatch.setenv("IVSHMEM_LAB_CACHE", str(tmp_path))
+    monkeypatch.setattr(qemu11, "OWN", "false")
+    monkeypatch.setattr(kernels, "archive_uris",
+                        lambda: {"main": "file:/nonexistent"})
+    qemu11.find.cache_clear()
+    try:
+        with pytest.raises(pytest.skip.Exception,
+                           match="needs QEMU 10.1 or later, which cannot be "
+                                 "had: qemu: apt-get update: .*nonexistent"):
+            vms(guest([ModelDevice()]), servers={"device": {"guests": 1}})
+    finally:
+        qemu11.find.cache_clear()
