@@ -45,7 +45,10 @@ def test_version(run):
     """--version tells the project's version."""
     conf = (TOP / "dkms.conf").read_text()
     version = re.search('PACKAGE_VERSION="(.*)"', conf)[1]
-    assert run("--version") == (0, f"ivshmem-server {version}\n", "")
+    status, out, err = run("--version")
+    assert (status, err) == (0, "")
+    assert re.fullmatch(rf"ivshmem-server {re.escape(version)}\n"
+                        r"built in:( [+-]\w+)+\n", out)
     assert run("-V") == run("--version")
 
 

@@ -14,6 +14,8 @@
 
 #include "log.h"
 #include "options.h"
+#include "privileges.h"
+#include "sandbox.h"
 #include "server.h"
 
 #define EXIT_USAGE	2
@@ -73,6 +75,10 @@ int main(int argc, char **argv)
 	raise_fd_limit(options->vectors);
 
 	ret = server_open(&server);
+	if (!ret)
+		ret = privileges_drop(options->user);
+	if (!ret)
+		ret = sandbox_enter(options->sandbox);
 	if (!ret) {
 		log_info("listening on %s: %ju bytes, %u vectors a peer",
 			 options->socket, (uintmax_t)options->size,

@@ -46,6 +46,8 @@ enum {
 	OPT_NOTIFY_JOIN,
 	OPT_NOTIFY_LEAVE,
 	OPT_DIRECTORY,
+	OPT_USER,
+	OPT_SANDBOX,
 	OPT_STALL_TIMEOUT,
 	OPT_CONTROL,
 	OPT_CONTROL_MODE,
@@ -96,6 +98,10 @@ static const char help[] =
 "      --no-quiet-departures    tell them\n"
 "      --stall-timeout SECONDS  disconnect a client for which a message has\n"
 "                               waited for so long (default: 30)\n"
+"      --user USER              become this user once all is ready\n"
+"      --sandbox MODE           system calls that are not needed then fail (deny:\n"
+"                               the default), end it (kill) or are made (none);\n"
+"                               --version tells whether that is built in\n"
 "      --control PATH           unix socket to be asked for the status on\n"
 "      --control-mode MODE      its octal mode (default: 600)\n"
 "      --control-group GROUP    its group\n"
@@ -209,6 +215,19 @@ static bool parse_user_vectors(const char *text, struct access_rule *rule)
 	       parse_number(equals + 1, 1, PROTOCOL_MAX_VECTORS, &rule->vectors);
 }
 
+static bool parse_sandbox(const char *text, enum sandbox_mode *mode)
+{
+	if (!strcmp(text, "none"))
+		*mode = SANDBOX_NONE;
+	else if (SANDBOX_POSSIBLE && !strcmp(text, "deny"))
+		*mode = SANDBOX_DENY;
+	else if (SANDBOX_POSSIBLE && !strcmp(text, "kill"))
+		*mode = SANDBOX_KILL;
+	else
+		return false;
+	return true;
+}
+
 static bool parse_stall(const char *text, uint64_t *ms)
 {
 	double seconds;
@@ -249,6 +268,8 @@ static const struct option table[] = {
 	{ "quiet-departures", no_argument, NULL, OPT_QUIET_DEPARTURES },
 	{ "no-quiet-departures", no_argument, NULL, OPT_NO_QUIET_DEPARTURES },
 	{ "stall-timeout", required_argument, NULL, OPT_STALL_TIMEOUT },
+	{ "user", required_argument, NULL, OPT_USER },
+	{ "sandbox", required_argument, NULL, OPT_SANDBOX },
 	{ "control", required_argument, NULL, OPT_CONTROL },
 	{ "control-mode", required_argument, NULL, OPT_CONTROL_MODE },
 	{ "control-group", required_argument, NULL, OPT_CONTROL_GROUP },
@@ -394,6 +415,16 @@ static const char *options_set(struct options *options, int opt, char *value)
 	case OPT_STALL_TIMEOUT:
 		if (!parse_stall(value, &options->stall_ms))
 			return "a number of seconds from 0.1 to 86400";
+		break;
+	case OPT_USER:
+		if (!getpwnam(value))
+			return "the name of a user";
+		options->user = value;
+		break;
+	case OPT_SANDBOX:
+		if (!parse_sandbox(value, &options->sandbox))
+			return SANDBOX_POSSIBLE ? "deny, kill or none" :
+			       "none: libseccomp is not built in";
 		break;
 	case OPT_CONTROL:
 		if (!*value)
@@ -552,6 +583,8 @@ enum options_outcome options_parse(struct options *options, int argc,
 			return OPTIONS_DONE;
 		case 'V':
 			puts("ivshmem-server " IVSHMEM_VERSION);
+			printf("built in: %cseccomp\n",
+			       SANDBOX_POSSIBLE ? '+' : '-');
 			return OPTIONS_DONE;
 		case '?':
 			fputs("Try 'ivshmem-server --help'.\n", stderr);

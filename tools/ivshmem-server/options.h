@@ -9,6 +9,7 @@
 #include <stdint.h>
 
 #include "access.h"
+#include "sandbox.h"
 #include "socket.h"
 #include "status.h"
 
@@ -25,6 +26,8 @@
  * @control_access:   who may connect to that
  * @status:           path of another server's, to ask it, or NULL
  * @format:           how that one is to answer
+ * @user:             name of the user to become once all is ready, or NULL
+ * @sandbox:          which system calls are then refused, and how
  * @size:             bytes of shared memory, a power of two
  * @hugepage:         bytes of a huge page that the memory is to consist of, or 0
  * @shm:              name of the POSIX shared memory object to use, or NULL
@@ -51,6 +54,8 @@ struct options {
 	struct socket_access control_access;
 	const char *status;
 	enum status_format format;
+	const char *user;
+	enum sandbox_mode sandbox;
 	uint64_t size;
 	uint64_t hugepage;
 	const char *shm;
