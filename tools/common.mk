@@ -19,5 +19,6 @@ bindir	?= $(prefix)/bin
 sbindir	?= $(prefix)/sbin
 libdir	?= $(prefix)/lib
 includedir ?= $(prefix)/include
+completionsdir ?= $(prefix)/share/bash-completion/completions
 mandir	?= $(prefix)/share/man
 INSTALL	?= install

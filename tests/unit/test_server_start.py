@@ -52,6 +52,28 @@ def test_version(run):
     assert run("-V") == run("--version")
 
 
+@pytest.mark.parametrize("words,expected", [
+    (["--con"], ["--config", "--control", "--control-mode", "--control-group"]),
+    (["--size", "4M", "--js"], ["--json"]),
+    (["--hugetlb", ""], ["2M", "1G"]),
+    (["--sandbox", "d"], ["deny"]),
+    (["--user", "nobod"], ["nobody"]),
+    (["--allow-gid", "daemo"], ["daemon"]),
+    (["--config", "dkms.con"], ["dkms.conf"]),
+    (["--size", ""], []),
+])
+def test_completion(server_program, words, expected):
+    """bash completes options, files, users and what else there is to choose."""
+    script = ('. packaging/bash-completion/ivshmem-server\n'
+              '_ivshmem_server "$1" "$2" "$3"\n'
+              'printf "%s\\n" "${COMPREPLY[@]}"')
+    previous = words[-2] if len(words) > 1 else "ivshmem-server"
+    done = subprocess.run(["bash", "-c", script, "bash", server_program,
+                           words[-1], previous], cwd=TOP, check=True, text=True,
+                          stdout=subprocess.PIPE)
+    assert done.stdout.split() == expected
+
+
 POWER = "must be a power of two, 4K or more"
 NUMBER = "must be a number from 1 to 2048"
 SECONDS = "must be a number of seconds from 0.1 to 86400"
