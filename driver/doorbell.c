@@ -71,7 +71,7 @@ int ivshmem_doorbell_ring(struct ivshmem_file *ifile, unsigned long doorbell)
 
 	if (!ivshmem_device_enter(ivs, &idx))
 		return -ENODEV;
-	trace_ivshmem_ring(ivs, doorbell);
+	trace_ring(ivs, doorbell);
 	if (ivs->per_peer)
 		writel(vector, ivs->regs + IVSHMEM_REG_DOORBELL +
 			       peer * IVSHMEM_PEER_STRIDE);

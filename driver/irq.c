@@ -57,7 +57,7 @@ static void ivshmem_irq_fire(struct ivshmem_vector *vec)
 	 * prepare_to_wait(), and the smp_mb() in poll and in ivshmem_irq_bind().
 	 */
 	count = atomic64_inc_return(&vec->count);
-	trace_ivshmem_interrupt(ivs, vec - ivs->vectors, count);
+	trace_interrupt(ivs, vec - ivs->vectors, count);
 
 	if (waitqueue_active(&vec->wait))	/* ordered above */
 		wake_up_poll(&vec->wait, EPOLLIN | EPOLLRDNORM);

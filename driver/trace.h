@@ -9,7 +9,7 @@
 
 #include "ivshmem.h"
 
-TRACE_EVENT(ivshmem_ring,
+TRACE_EVENT(ring,
 	TP_PROTO(const struct ivshmem_device *ivs, u32 doorbell),
 	TP_ARGS(ivs, doorbell),
 	TP_STRUCT__entry(
@@ -24,7 +24,7 @@ TRACE_EVENT(ivshmem_ring,
 		  __entry->doorbell >> 16, __entry->doorbell & 0xffff)
 );
 
-TRACE_EVENT(ivshmem_interrupt,
+TRACE_EVENT(interrupt,
 	TP_PROTO(const struct ivshmem_device *ivs, unsigned int vector, u64 count),
 	TP_ARGS(ivs, vector, count),
 	TP_STRUCT__entry(
@@ -41,7 +41,7 @@ TRACE_EVENT(ivshmem_interrupt,
 		  __entry->vector, __entry->count)
 );
 
-TRACE_EVENT(ivshmem_wake,
+TRACE_EVENT(wake,
 	TP_PROTO(const struct ivshmem_device *ivs, u32 vector, u64 count, int ret),
 	TP_ARGS(ivs, vector, count, ret),
 	TP_STRUCT__entry(

@@ -79,7 +79,7 @@ static int ivshmem_wait_sleep(struct ivshmem_file *ifile,
 					      HRTIMER_MODE_ABS);
 	}
 	finish_wait(queue, &entry);
-	trace_ivshmem_wake(ivs, wait->vector, wait->count, ret);
+	trace_wake(ivs, wait->vector, wait->count, ret);
 	return ret;
 }
 
