@@ -126,13 +126,17 @@ class Server:
     """A running ivshmem-server."""
 
     def __init__(self, program, folder, *args, vectors=1, limits=None,
-                 user=None, path=None, wait=True, options=None):
+                 user=None, path=None, wait=True, options=None,
+                 manager=None):
         self.path = path or folder / "socket"
         self.log_path = folder / "log"
         self.clients = []
         if options is None:
             options = "--socket", self.path, "--vectors", str(vectors)
         command = [program, *options, *args]
+        more = {}
+        if manager:
+            command, more = manager.launch(command)
 
         def limit():
             if limits:
@@ -141,7 +145,7 @@ class Server:
         with open(self.log_path, "wb") as log:
             self.process = subprocess.Popen(command, stderr=log, user=user,
                                             stdout=subprocess.DEVNULL,
-                                            preexec_fn=limit)
+                                            preexec_fn=limit, **more)
         self.pid = self.process.pid
         self.ended = False
         if wait:
@@ -181,6 +185,16 @@ class Server:
     def kill(self, number):
         """Sends a signal."""
         os.kill(self.pid, number)
+
+    def wait_idle(self):
+        """Waits until it has done what there is to do, and sleeps."""
+        wait_until(lambda: ") S " in pathlib.Path(
+            f"/proc/{self.pid}/stat").read_text(), "the server to sleep")
+
+    def crash(self):
+        """Kills it when it is not about to write anything down."""
+        self.wait_idle()
+        self.end(signal.SIGKILL, -signal.SIGKILL)
 
     def wait_stopped(self):
         """After SIGSTOP: waits until it has taken effect."""

@@ -61,7 +61,7 @@ static void check_none_left(void)
 static bool join(void)
 {
 	struct client *client = &clients[count];
-	uint64_t joined = ids.joins;
+	uint64_t joined = ids_next_event(&ids);
 	int id = ids_get(&ids, oldest_join());
 
 	now++;

@@ -31,13 +31,13 @@ static struct peer *make_peer(void)
 	struct peer *peer;
 
 	CHECK(!socketpair(AF_UNIX, SOCK_STREAM, 0, ends));
-	peer = peer_create(ends[0], 3);
+	peer = peer_create(ends[0], fdset_from_eventfds(3));
 	CHECK(peer);
 	CHECK(peer->vectors->count == 3);
 	CHECK(peer->cred.pid == getpid() && peer->cred.uid == getuid());
 	CHECK(!loop_add(loop, &peer->watch, EPOLLIN));
 	CHECK(!queue_reserve(&peer->queue, 1));
-	queue_push(&peer->queue, 1, NULL, 100);
+	queue_push(&peer->queue, 0, 1, NULL, 100);
 	CHECK(peer_deadline(peer, STALL_MS) == 100 + STALL_MS);
 	return peer;
 }
@@ -127,8 +127,11 @@ static void test_receive(void)
 
 static void test_no_socket(void)
 {
-	CHECK(!peer_create(-1, 1));
+	struct fdset *set = fdset_from_eventfds(1);
+
+	CHECK(!peer_create(-1, set));
 	CHECK(errno == EBADF);
+	fdset_put(set);
 }
 
 int main(void)

@@ -93,7 +93,7 @@ static void push(struct queue *queue, int64_t value, struct fdset *fds,
 		 uint64_t now)
 {
 	CHECK(!queue_reserve(queue, 1));
-	queue_push(queue, value, fds, now);
+	queue_push(queue, now, value, fds, now);
 }
 
 static void test_empty(void)
@@ -187,7 +187,7 @@ static void test_no_memory(void)
 	CHECK(!queue_reserve(&queue, 20));
 	out_of_memory = true;
 	for (i = 1; i <= 20; i++)
-		queue_push(&queue, i, NULL, i);
+		queue_push(&queue, i, i, NULL, i);
 	CHECK(queue_reserve(&queue, 100) == -ENOMEM);
 	out_of_memory = false;
 

@@ -8,6 +8,7 @@
  */
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -32,10 +33,24 @@ static struct fdset *fdset_alloc(unsigned int count)
  */
 struct fdset *fdset_from_fd(int fd)
 {
-	struct fdset *set = fdset_alloc(1);
+	return fdset_from_fds(&fd, 1);
+}
 
-	if (set)
-		set->fds[set->count++] = fd;
+/**
+ * fdset_from_fds() - Make a set of several file descriptors.
+ * @fds:   belong to the set from now on, if there is one
+ * @count: how many
+ *
+ * Return: the set, with one reference, or NULL and errno.
+ */
+struct fdset *fdset_from_fds(const int *fds, unsigned int count)
+{
+	struct fdset *set = fdset_alloc(count);
+
+	if (set) {
+		memcpy(set->fds, fds, count * sizeof(*fds));
+		set->count = count;
+	}
 	return set;
 }
 

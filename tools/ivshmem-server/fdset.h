@@ -18,6 +18,7 @@ struct fdset {
 };
 
 struct fdset *fdset_from_fd(int fd);
+struct fdset *fdset_from_fds(const int *fds, unsigned int count);
 struct fdset *fdset_from_eventfds(unsigned int count);
 struct fdset *fdset_get(struct fdset *set);
 void fdset_put(struct fdset *set);

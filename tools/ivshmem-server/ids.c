@@ -14,26 +14,26 @@
 /**
  * ids_get() - Give out an id.
  * @ids:    the ids
- * @oldest: what @ids->joins was when the client that has been there for longest
- *          got its id; UINT64_MAX if there is no client
+ * @oldest: number of the event that gave the client that has been there for
+ *          longest its id; UINT64_MAX if there is no client
  *
  * Return: the id, or -EUSERS if there is none that may be used.
  */
 int ids_get(struct ids *ids, uint64_t oldest)
 {
-	unsigned int id;
+	unsigned int id, head = ids->head % PROTOCOL_IDS;
 
 	if (ids->fresh < PROTOCOL_IDS) {
 		id = ids->fresh++;
 	} else {
 		/* The others left later, so none of them will do either. */
-		if (!ids->count || ids->released[ids->head].left > oldest)
+		if (ids->head == ids->tail ||
+		    ids->released[head].number > oldest)
 			return -EUSERS;
-		id = ids->released[ids->head].id;
-		ids->head = (ids->head + 1) % PROTOCOL_IDS;
-		ids->count--;
+		id = ids->released[head].id;
+		ids->head++;
 	}
-	ids->joins++;
+	ids->events++;
 	return id;
 }
 
@@ -44,8 +44,11 @@ int ids_get(struct ids *ids, uint64_t oldest)
  */
 void ids_put(struct ids *ids, unsigned int id)
 {
-	unsigned int tail = (ids->head + ids->count++) % PROTOCOL_IDS;
+	unsigned int tail = ids->tail % PROTOCOL_IDS;
 
-	ids->released[tail].left = ids->joins;
+	ids->released[tail].number = ids_next_event(ids);
 	ids->released[tail].id = id;
+	ids->events++;
+	/* Not before the entry is there. */
+	__atomic_store_n(&ids->tail, ids->tail + 1, __ATOMIC_RELEASE);
 }

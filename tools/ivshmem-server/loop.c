@@ -23,7 +23,7 @@ int loop_open(void)
 }
 
 /**
- * loop_add() - Begin to watch. Closing the file descriptor ends it.
+ * loop_add() - Begin to watch.
  * @loop:   the loop
  * @watch:  what to watch, with @watch->fd and @watch->ready set
  * @events: what to watch for
@@ -36,6 +36,16 @@ int loop_add(int loop, struct watch *watch, uint32_t events)
 
 	watch->events = events;
 	return epoll_ctl(loop, EPOLL_CTL_ADD, watch->fd, &event) ? -errno : 0;
+}
+
+/**
+ * loop_remove() - Watch no more.
+ * @loop:  the loop
+ * @watch: what is watched. Closing it would do only if it had no duplicate
+ */
+void loop_remove(int loop, struct watch *watch)
+{
+	epoll_ctl(loop, EPOLL_CTL_DEL, watch->fd, NULL);
 }
 
 /**

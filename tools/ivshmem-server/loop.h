@@ -29,6 +29,7 @@ struct watch {
 
 int loop_open(void);
 int loop_add(int loop, struct watch *watch, uint32_t events);
+void loop_remove(int loop, struct watch *watch);
 int loop_change(int loop, struct watch *watch, uint32_t events);
 int loop_wait(int loop, uint64_t until);
 uint64_t loop_now(void);

@@ -81,8 +81,9 @@ int main(int argc, char **argv)
 		ret = sandbox_enter(options->sandbox);
 	if (!ret) {
 		log_info("listening on %s: %ju bytes, %u vectors a peer",
-			 options->socket, (uintmax_t)options->size,
-			 options->vectors);
+			 options->socket ? options->socket :
+			 "the socket of the service manager",
+			 (uintmax_t)options->size, options->vectors);
 		ret = server_run(&server);
 	}
 	server_close(&server);

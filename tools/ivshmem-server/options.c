@@ -16,6 +16,7 @@
 #include "log.h"
 #include "options.h"
 #include "protocol.h"
+#include "service.h"
 
 #define MIN_SIZE	4096
 #define MIN_DIRECTORY_SIZE	16384
@@ -28,6 +29,7 @@
 /* Options without a letter of their own. */
 enum {
 	OPT_CONFIG = 256,
+	OPT_FD_STORE,
 	OPT_HUGETLB,
 	OPT_SHM,
 	OPT_FILE,
@@ -96,6 +98,8 @@ static const char help[] =
 "      --quiet-departures       do not tell peers when one leaves (default):\n"
 "                               QEMU crashes at unplug if it has been told\n"
 "      --no-quiet-departures    tell them\n"
+"      --fd-store               let the service manager keep everything, so that\n"
+"                               peers do not notice a restart\n"
 "      --stall-timeout SECONDS  disconnect a client for which a message has\n"
 "                               waited for so long (default: 30)\n"
 "      --user USER              become this user once all is ready\n"
@@ -249,6 +253,7 @@ static const struct option table[] = {
 	{ "shm", required_argument, NULL, OPT_SHM },
 	{ "file", required_argument, NULL, OPT_FILE },
 	{ "keep", no_argument, NULL, OPT_KEEP },
+	{ "fd-store", no_argument, NULL, OPT_FD_STORE },
 	{ "numa-node", required_argument, NULL, OPT_NUMA_NODE },
 	{ "prefault", no_argument, NULL, OPT_PREFAULT },
 	{ "vectors", required_argument, NULL, 'n' },
@@ -358,6 +363,9 @@ static const char *options_set(struct options *options, int opt, char *value)
 		break;
 	case OPT_KEEP:
 		options->keep = true;
+		break;
+	case OPT_FD_STORE:
+		options->fd_store = true;
 		break;
 	case OPT_NUMA_NODE:
 		if (!parse_number(value, 0, MAX_NODE, &number))
@@ -522,7 +530,7 @@ static bool options_check(const struct options *options)
 		wrong = "--json and --prometheus go with --status";
 	else if (options->status)
 		return true;
-	else if (!options->socket || !*options->socket)
+	else if (options->socket ? !*options->socket : !service_activated())
 		wrong = "a path for the socket is needed: --socket PATH; see --help";
 	else if (!!options->hugepage + !!options->shm + !!options->file > 1)
 		wrong = "only one of --hugetlb, --shm and --file is possible";

@@ -34,6 +34,7 @@
  * @file:             path of the file to use, or NULL
  * @node:             NUMA node to take memory of, or -1
  * @keep:             what is in the object or file is not zeroed
+ * @fd_store:         the service manager keeps all over a restart
  * @prefault:         memory is allocated at the start
  * @stall_ms:         how long a message may wait for its client
  * @vectors:          vectors that each peer has
@@ -62,6 +63,7 @@ struct options {
 	const char *file;
 	int node;
 	bool keep;
+	bool fd_store;
 	bool prefault;
 	uint64_t stall_ms;
 	unsigned int vectors;

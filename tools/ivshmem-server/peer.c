@@ -9,13 +9,13 @@
 #include "peer.h"
 
 /**
- * peer_create() - Make a peer with new eventfds.
+ * peer_create() - Make a peer.
  * @sock:    the client's socket; not the peer's yet if this fails
- * @vectors: how many vectors it has
+ * @vectors: its eventfds; the same holds
  *
  * Return: the peer, or NULL and errno.
  */
-struct peer *peer_create(int sock, unsigned int vectors)
+struct peer *peer_create(int sock, struct fdset *vectors)
 {
 	struct peer *peer = calloc(1, sizeof(*peer));
 	socklen_t len = sizeof(peer->cred);
@@ -25,18 +25,14 @@ struct peer *peer_create(int sock, unsigned int vectors)
 		return NULL;
 
 	peer->watch.fd = sock;
-	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer->cred, &len))
-		goto fail;
-	peer->vectors = fdset_from_eventfds(vectors);
-	if (!peer->vectors)
-		goto fail;
+	peer->vectors = vectors;
+	if (getsockopt(sock, SOL_SOCKET, SO_PEERCRED, &peer->cred, &len)) {
+		error = errno;
+		free(peer);
+		errno = error;
+		return NULL;
+	}
 	return peer;
-
-fail:
-	error = errno;
-	free(peer);
-	errno = error;
-	return NULL;
 }
 
 /**

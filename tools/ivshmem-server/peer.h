@@ -24,13 +24,12 @@ struct server;
  * @queue:   what it still has to be sent
  * @cred:    who it was when it connected
  * @id:      its id
- * @joined:  the server's &ids.joins when it got its id
- * @since:   when that was, in milliseconds
+ * @joined:  number of the event that gave it its id
+ * @since:   when it got its id, in milliseconds
  * @spared:  when sending to it last failed for a reason that is not its fault,
  *           in milliseconds
  * @starved: sending to it has to be tried again, for such a reason
  * @gone:    it is no peer any more and is about to be freed
- * @index:   its place in &server.peers
  * @next:    the next in &server.gone
  */
 struct peer {
@@ -45,11 +44,10 @@ struct peer {
 	uint64_t spared;
 	bool starved;
 	bool gone;
-	size_t index;
 	struct peer *next;
 };
 
-struct peer *peer_create(int sock, unsigned int vectors);
+struct peer *peer_create(int sock, struct fdset *vectors);
 void peer_free(struct peer *peer);
 int peer_send(struct peer *peer, int loop, uint64_t now);
 int peer_receive(struct peer *peer);

@@ -52,17 +52,19 @@ int queue_reserve(struct queue *queue, size_t runs)
 
 /**
  * queue_push() - Queue a run of messages. Room for it has been reserved.
- * @queue: the queue
- * @value: the value of each message
- * @fds:   a message for each of these (the queue takes a reference), or NULL:
- *         one message without a file descriptor
- * @now:   the time, in milliseconds
+ * @queue:  the queue
+ * @number: the run's number, higher than that of the last one
+ * @value:  the value of each message
+ * @fds:    a message for each of these (the queue takes a reference), or NULL:
+ *          one message without a file descriptor
+ * @now:    the time, in milliseconds
  */
-void queue_push(struct queue *queue, int64_t value, struct fdset *fds,
-		uint64_t now)
+void queue_push(struct queue *queue, uint64_t number, int64_t value,
+		struct fdset *fds, uint64_t now)
 {
 	struct queue_run *run = queue_at(queue, queue->count++);
 
+	run->number = number;
 	run->value = value;
 	run->fds = fds ? fdset_get(fds) : NULL;
 	run->queued = now;
@@ -74,6 +76,14 @@ static void queue_pop(struct queue *queue)
 	queue->head = (queue->head + 1) & (queue->capacity - 1);
 	queue->count--;
 	queue->sent = 0;
+}
+
+static void queue_note(struct queue *queue, uint64_t number, unsigned int rest)
+{
+	if (queue->progress)
+		__atomic_store_n(queue->progress,
+				 number << QUEUE_NUMBER_SHIFT | rest,
+				 __ATOMIC_RELEASE);
 }
 
 /**
@@ -94,11 +104,18 @@ int queue_send(struct queue *queue, int sock)
 	while (!queue_empty(queue)) {
 		run = queue_at(queue, 0);
 		fd = run->fds ? run->fds->fds[queue->sent] : -1;
+		queue_note(queue, run->number, queue->sent | QUEUE_SENDING);
 		ret = protocol_send(sock, run->value, fd);
-		if (ret)
+		if (ret) {
+			queue_note(queue, run->number, queue->sent);
 			return ret;
-		if (!run->fds || ++queue->sent == run->fds->count)
+		}
+		if (!run->fds || ++queue->sent == run->fds->count) {
+			queue_note(queue, run->number + 1, 0);
 			queue_pop(queue);
+		} else {
+			queue_note(queue, run->number, queue->sent);
+		}
 	}
 	queue_clear(queue);
 	return 0;
@@ -131,5 +148,5 @@ void queue_clear(struct queue *queue)
 	while (!queue_empty(queue))
 		queue_pop(queue);
 	free(queue->runs);
-	*queue = (struct queue){ 0 };
+	*queue = (struct queue){ .progress = queue->progress };
 }

@@ -11,8 +11,19 @@
 
 #include "fdset.h"
 
+/*
+ * How far a client has come, in one word, so that it is right wherever the
+ * server is killed: the number of the run that comes next, how many of its
+ * messages have been sent, and whether one more may have been.
+ */
+#define QUEUE_NUMBER_SHIFT	16
+#define QUEUE_SENDING		0x8000U
+#define QUEUE_SENT		0x7fffU
+
 /**
  * struct queue_run - Messages that have the same value.
+ * @number: what orders the runs of all clients: the number of the event that is
+ *          told, or 0, 1, 2 for the first messages of a handshake
  * @value:  the value
  * @fds:    a message for each of these, or NULL: one message without a file
  *          descriptor
@@ -22,6 +33,7 @@
  * message, however many vectors it has.
  */
 struct queue_run {
+	uint64_t number;
 	int64_t value;
 	struct fdset *fds;
 	uint64_t queued;
@@ -34,6 +46,7 @@ struct queue_run {
  * @head:     index of the oldest run
  * @count:    number of runs
  * @sent:     messages of the oldest run that have been sent
+ * @progress: where to write down how far the client has come, or NULL
  */
 struct queue {
 	struct queue_run *runs;
@@ -41,11 +54,12 @@ struct queue {
 	size_t head;
 	size_t count;
 	unsigned int sent;
+	uint64_t *progress;
 };
 
 int queue_reserve(struct queue *queue, size_t runs);
-void queue_push(struct queue *queue, int64_t value, struct fdset *fds,
-		uint64_t now);
+void queue_push(struct queue *queue, uint64_t number, int64_t value,
+		struct fdset *fds, uint64_t now);
 int queue_send(struct queue *queue, int sock);
 size_t queue_length(const struct queue *queue);
 void queue_clear(struct queue *queue);

@@ -8,18 +8,22 @@
  * when neither can be the case.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
 #include "memory.h"
 #include "protocol.h"
+#include "restore.h"
 #include "server.h"
+#include "service.h"
 
 /* How soon to try again where the kernel has no event for the end of a lack. */
 #define RETRY_SEND_MS	50
@@ -30,7 +34,13 @@ static uint64_t earlier(uint64_t a, uint64_t b)
 	return a < b ? a : b;
 }
 
-static void server_part(struct server *server, struct peer *peer, int error)
+/**
+ * server_part() - Mark a peer as gone.
+ * @server: the server
+ * @peer:   the peer; nothing happens if it is gone already
+ * @error:  why, a negative errno
+ */
+void server_part(struct server *server, struct peer *peer, int error)
 {
 	if (peer->gone)
 		return;
@@ -53,6 +63,12 @@ static void server_part(struct server *server, struct peer *peer, int error)
 		server->counts.stalled++;
 		log_warn("peer %u disconnected: it left a message waiting for %g s",
 			 peer->id, server->options.stall_ms / 1000.0);
+		break;
+	case -EILSEQ:
+		log_warn("peer %u disconnected: the server was killed while sending it a message",
+			 peer->id);
+		/* In the handshake QEMU would spin if there were only an end. */
+		protocol_send(peer->watch.fd, error, -1);
 		break;
 	default:
 		server->counts.failed++;
@@ -162,7 +178,8 @@ static void server_notify(struct server *server, int vector,
 	}
 }
 
-static void server_announce_departure(struct server *server, unsigned int id)
+static void server_announce_departure(struct server *server, unsigned int id,
+				      uint64_t number)
 {
 	struct peer *peer;
 	size_t i;
@@ -175,29 +192,41 @@ static void server_announce_departure(struct server *server, unsigned int id)
 			server_part(server, peer, -ENOMEM);
 			continue;
 		}
-		queue_push(&peer->queue, id, NULL, loop_now());
+		queue_push(&peer->queue, number, id, NULL, loop_now());
 		server_send(server, peer);
 	}
+}
+
+static void server_remove(struct server *server, struct peer *peer)
+{
+	struct peer **place = server->peers;
+
+	while (*place != peer)
+		place++;
+	server->count--;
+	memmove(place, place + 1, (server->peers + server->count - place) *
+		sizeof(*place));
 }
 
 /* Free the peers that are gone; more may go while the others are told. */
 static void server_bury(struct server *server)
 {
-	struct peer *peer, *last;
+	struct peer *peer;
+	uint64_t number;
 
 	while (server->gone) {
 		peer = server->gone;
 		server->gone = peer->next;
+		server_remove(server, peer);
 
-		last = server->peers[--server->count];
-		last->index = peer->index;
-		server->peers[last->index] = last;
-
-		ids_put(&server->ids, peer->id);
+		number = ids_next_event(&server->state.data->ids);
+		state_remove_peer(&server->state, peer);
+		state_forget_peer(&server->state, peer);
 		server_publish(server);
 		if (!server->options.quiet_departures)
-			server_announce_departure(server, peer->id);
+			server_announce_departure(server, peer->id, number);
 		server_notify(server, server->options.notify_leave, peer);
+		loop_remove(server->loop, &peer->watch);
 		close(peer->watch.fd);
 		peer_free(peer);
 
@@ -220,12 +249,16 @@ static int server_check_spare(void)
 	return 0;
 }
 
-/* Make room for a peer in all that has to know of it, or in nothing. */
-static int server_reserve(struct server *server, struct peer *newcomer)
+/**
+ * server_reserve_peer() - Make room for one more in @server->peers.
+ * @server: the server
+ *
+ * Return: 0 or -ENOMEM.
+ */
+int server_reserve_peer(struct server *server)
 {
 	struct peer **peers;
-	size_t i, capacity;
-	int ret;
+	size_t capacity;
 
 	if (server->count == server->capacity) {
 		capacity = server->capacity ? server->capacity * 2 : 16;
@@ -235,6 +268,17 @@ static int server_reserve(struct server *server, struct peer *newcomer)
 		server->peers = peers;
 		server->capacity = capacity;
 	}
+	return 0;
+}
+
+/* Make room for a peer in all that has to know of it, or in nothing. */
+static int server_reserve(struct server *server, struct peer *newcomer)
+{
+	int ret = server_reserve_peer(server);
+	size_t i;
+
+	if (ret)
+		return ret;
 
 	/* Version, id, memory, the others, its own vectors. */
 	ret = queue_reserve(&newcomer->queue, server->count + 4);
@@ -259,17 +303,19 @@ static void server_introduce(struct server *server, struct peer *newcomer)
 	struct peer *peer;
 	size_t i;
 
-	queue_push(&newcomer->queue, PROTOCOL_VERSION, NULL, now);
-	queue_push(&newcomer->queue, newcomer->id, NULL, now);
-	queue_push(&newcomer->queue, PROTOCOL_MEMORY, server->memory, now);
+	queue_push(&newcomer->queue, 0, PROTOCOL_VERSION, NULL, now);
+	queue_push(&newcomer->queue, 1, newcomer->id, NULL, now);
+	queue_push(&newcomer->queue, 2, PROTOCOL_MEMORY, server->memory, now);
 	for (i = 0; i < server->count; i++) {
 		peer = server->peers[i];
-		queue_push(&newcomer->queue, peer->id, peer->vectors, now);
-		queue_push(&peer->queue, newcomer->id, newcomer->vectors, now);
+		queue_push(&newcomer->queue, peer->joined, peer->id,
+			   peer->vectors, now);
+		queue_push(&peer->queue, newcomer->joined, newcomer->id,
+			   newcomer->vectors, now);
 	}
-	queue_push(&newcomer->queue, newcomer->id, newcomer->vectors, now);
+	queue_push(&newcomer->queue, newcomer->joined, newcomer->id,
+		   newcomer->vectors, now);
 
-	newcomer->index = server->count;
 	server->peers[server->count++] = newcomer;
 	server_publish(server);
 	for (i = 0; i < server->count; i++)
@@ -279,15 +325,21 @@ static void server_introduce(struct server *server, struct peer *newcomer)
 
 static int server_join(struct server *server, int sock, uid_t uid)
 {
-	unsigned int vectors;
+	struct ids *ids = &server->state.data->ids;
+	struct fdset *vectors;
 	struct peer *peer;
 	int ret;
 
-	vectors = access_vectors(&server->options.access, uid,
-				 server->options.vectors);
-	peer = peer_create(sock, vectors);
-	if (!peer)
+	vectors = fdset_from_eventfds(access_vectors(&server->options.access, uid,
+						     server->options.vectors));
+	if (!vectors)
 		return -errno;
+	peer = peer_create(sock, vectors);
+	if (!peer) {
+		ret = -errno;
+		fdset_put(vectors);
+		return ret;
+	}
 
 	ret = server_check_spare();
 	if (ret)
@@ -300,12 +352,16 @@ static int server_join(struct server *server, int sock, uid_t uid)
 	ret = loop_add(server->loop, &peer->watch, EPOLLIN);
 	if (ret)
 		goto free_peer;
-	peer->joined = server->ids.joins;
-	ret = ids_get(&server->ids, server_oldest_join(server));
+	peer->joined = ids_next_event(ids);
+	ret = ids_get(ids, server_oldest_join(server));
 	if (ret < 0)
 		goto free_peer;
 	peer->id = ret;
 	peer->since = loop_now();
+	state_add_peer(&server->state, peer);
+	ret = state_keep_peer(&server->state, peer);
+	if (ret)
+		goto remove_peer;
 	server->counts.joined++;
 
 	log_info("peer %u joined (pid %d, uid %u)", peer->id, peer->cred.pid,
@@ -313,6 +369,9 @@ static int server_join(struct server *server, int sock, uid_t uid)
 	server_introduce(server, peer);
 	return 0;
 
+remove_peer:
+	loop_remove(server->loop, &peer->watch);
+	state_remove_peer(&server->state, peer);
 free_peer:
 	peer_free(peer);
 	return ret;
@@ -442,8 +501,10 @@ static void server_signals_ready(struct watch *watch, uint32_t events)
 	if (read(watch->fd, &info, sizeof(info)) != sizeof(info))
 		return;
 	if (info.ssi_signo == SIGHUP) {
+		service_reloading();
 		if (!options_reload(&server->options))
 			log_info("the access lists have been read again");
+		service_ready();
 		return;
 	}
 	log_info("%s: ending", strsignal(info.ssi_signo));
@@ -476,6 +537,133 @@ static int server_open_loop(struct server *server)
 	return loop_add(server->loop, &server->signals, EPOLLIN);
 }
 
+static int server_begin(struct server *server)
+{
+	int ret = state_create(&server->state, server->options.size,
+			       server->options.fd_store);
+
+	if (!ret && server->state.kept)
+		ret = service_store("memory", server->memory->fds[0]);
+	if (!ret && server->state.kept && server->memory_lock >= 0)
+		ret = service_store("lock", server->memory_lock);
+	return ret;
+}
+
+/* Nothing of what another server has left can be used. */
+static void server_forget(struct server *server, struct service_fd *fds,
+			  int count)
+{
+	int i;
+
+	if (server->memory_lock >= 0)
+		close(server->memory_lock);
+	for (i = 0; i < count; i++)
+		if (!strncmp(fds[i].name, "peer-", 5))
+			service_forget(fds[i].name);
+	service_forget("memory");
+	service_forget("state");
+	service_forget("lock");
+}
+
+/* Go on with the peers that another server has left. */
+static int server_take_over(struct server *server, struct service_fd *fds,
+			    int count)
+{
+	struct peer *peer;
+	size_t i;
+	int ret;
+
+	ret = restore_peers(server, fds, count);
+	if (!ret)
+		ret = restore_queues(server);
+	for (i = 0; !ret && i < server->count; i++) {
+		peer = server->peers[i];
+		peer->server = server;
+		peer->watch.ready = server_peer_ready;
+		ret = loop_add(server->loop, &peer->watch, EPOLLIN);
+		if (!ret)
+			server_send(server, peer);
+	}
+	if (!ret && server->state.data->ids.events)
+		log_info("took over %zu peers; ids go on from %u", server->count,
+			 server->state.data->ids.fresh);
+	server_publish(server);
+	server_bury(server);
+	return ret;
+}
+
+/* What a process takes over, or begins with. Returns 0 or a negative errno. */
+static int server_open_memory(struct server *server, struct service_fd *fds,
+			      int count)
+{
+	int memory = service_take_fd(fds, count, "memory");
+	int state = service_take_fd(fds, count, "state");
+	uint64_t size = server->options.size;
+	int ret = -ENOENT;
+	struct stat st;
+
+	server->memory_lock = service_take_fd(fds, count, "lock");
+	if (state >= 0 && memory >= 0 && !fstat(memory, &st)) {
+		ret = state_open(&server->state, state, st.st_size);
+		if (ret)
+			log_warn("cannot go on where the last server ended: %s",
+				 strerror(-ret));
+	}
+	if (state >= 0)
+		close(state);
+	if (!ret) {
+		server->options.size = server->state.data->size;
+		if (size != server->options.size)
+			log_warn("the memory keeps its size of %ju bytes until the service is stopped",
+				 (uintmax_t)server->options.size);
+	} else {
+		if (memory >= 0)
+			close(memory);
+		server_forget(server, fds, count);
+		memory = memory_create(&server->options, &server->memory_lock);
+		if (memory < 0)
+			return memory;
+	}
+
+	server->memory = fdset_from_fd(memory);
+	if (!server->memory) {
+		close(memory);
+		ret = -ENOMEM;
+	} else if (ret) {
+		ret = server_begin(server);
+	}
+	if (ret)
+		log_err("cannot start: %s", strerror(-ret));
+	return ret;
+}
+
+static int server_open_listener(struct server *server, struct service_fd *fds,
+				int count)
+{
+	const char *path = server->options.socket;
+	int ret = 0;
+
+	server->listener.fd = service_take_listener(fds, count);
+	if (server->listener.fd < 0 && !path) {
+		log_err("the service manager has passed no socket to listen on");
+		return -ENOTSOCK;
+	}
+	if (server->listener.fd >= 0) {
+		if (fcntl(server->listener.fd, F_SETFL, O_NONBLOCK))
+			ret = -errno;
+	} else {
+		server->listener.fd = socket_listen(&server->file, path,
+						    &server->options.file_access);
+		if (server->listener.fd < 0)
+			return server->listener.fd;
+		if (server->state.kept)
+			ret = service_store("listener", server->listener.fd);
+	}
+	if (ret)
+		log_err("cannot start: %s", strerror(-ret));
+	return ret;
+}
+
 /**
  * server_open() - Get everything that a server needs.
  * @server: all zero but for @server->options; has to be closed even if this fails
@@ -485,7 +673,8 @@ static int server_open_loop(struct server *server)
 int server_open(struct server *server)
 {
 	const struct options *options = &server->options;
-	int fd, ret;
+	struct service_fd *fds;
+	int count, ret;
 
 	server->loop = -1;
 	server->listener.fd = -1;
@@ -495,40 +684,47 @@ int server_open(struct server *server)
 	server->started = loop_now();
 	server->check_at = LOOP_NEVER;
 	server->listen_at = LOOP_NEVER;
+	server->alive_at = service_watchdog() == LOOP_NEVER ? LOOP_NEVER : 0;
 
-	fd = memory_create(options, &server->memory_lock);
-	if (fd < 0)
-		return fd;
-	server->memory = fdset_from_fd(fd);
-	if (!server->memory) {
-		close(fd);
-		log_err("cannot start: %s", strerror(ENOMEM));
-		return -ENOMEM;
+	if (options->fd_store && !service_present()) {
+		log_err("--fd-store: there is no service manager");
+		return -ENOTCONN;
 	}
-
-	if (options->directory) {
-		ret = directory_open(&server->directory, fd, options->size);
-		if (ret)
-			return ret;
-		server_publish(server);
+	count = service_fds(&fds);
+	if (count < 0) {
+		log_err("cannot take what the service manager passes: %s",
+			strerror(-count));
+		return count;
 	}
-	if (options->notify_join >= 0 || options->notify_leave >= 0) {
+	ret = server_open_memory(server, fds, count);
+	if (!ret && options->directory)
+		ret = directory_open(&server->directory, server->memory->fds[0],
+				     options->size);
+	if (!ret && (options->notify_join >= 0 || options->notify_leave >= 0))
 		ret = notify_open(&server->notify);
+	if (!ret)
+		ret = server_open_listener(server, fds, count);
+	if (!ret) {
+		ret = server_open_loop(server);
+		if (!ret)
+			ret = server_take_over(server, fds, count);
 		if (ret)
-			return ret;
+			log_err("cannot start: %s", strerror(-ret));
 	}
-
-	server->listener.fd = socket_listen(&server->file, options->socket,
-					    &options->file_access);
-	if (server->listener.fd < 0)
-		return server->listener.fd;
-
-	ret = server_open_loop(server);
-	if (ret)
-		log_err("cannot start: %s", strerror(-ret));
-	else if (options->control)
+	if (!ret && options->control)
 		ret = control_open(&server->control, server);
+	service_free_fds(fds, count);
 	return ret;
+}
+
+static void server_show_life(struct server *server)
+{
+	uint64_t now = loop_now();
+
+	if (now < server->alive_at)
+		return;
+	service_alive();
+	server->alive_at = now + service_watchdog();
 }
 
 /**
@@ -541,9 +737,13 @@ int server_run(struct server *server)
 {
 	int ret;
 
+	service_ready();
 	while (!server->stop) {
-		ret = loop_wait(server->loop, earlier(server->check_at,
-						      server->listen_at));
+		server_show_life(server);
+		ret = loop_wait(server->loop,
+				earlier(earlier(server->check_at,
+						server->listen_at),
+					server->alive_at));
 		if (ret) {
 			log_err("cannot wait for clients: %s", strerror(-ret));
 			return ret;
@@ -565,14 +765,17 @@ int server_run(struct server *server)
  * @server: the server, which server_open() was called for
  *
  * Clients see the end of the connection. They keep the memory and the doorbells
- * that they have.
+ * that they have. With --fd-store they see nothing: the service manager still
+ * has what is closed here.
  */
 void server_close(struct server *server)
 {
 	struct peer *peer;
 
+	service_stopping();
 	if (server->listener.fd >= 0) {
-		socket_remove(&server->file);
+		if (server->file.path && !server->state.kept)
+			socket_remove(&server->file);
 		close(server->listener.fd);
 	}
 	while (server->count) {
@@ -585,6 +788,7 @@ void server_close(struct server *server)
 	notify_close(&server->notify);
 	directory_close(&server->directory);
 	rate_free(&server->rates);
+	state_close(&server->state);
 	fdset_put(server->memory);
 	if (server->memory_lock >= 0)
 		close(server->memory_lock);

@@ -19,6 +19,7 @@
 #include "peer.h"
 #include "rate.h"
 #include "socket.h"
+#include "state.h"
 #include "status.h"
 
 /**
@@ -33,16 +34,17 @@
  * @started:    when it started, in milliseconds
  * @memory:     the shared memory, a set of one
  * @memory_lock: what keeps other servers from it, or -1
- * @peers:      every peer that has not been freed
+ * @state:      what outlives this process
+ * @peers:      every peer that has not been freed, in the order of joining
  * @count:      how many
  * @capacity:   for how many there is room
  * @gone:       peers that are to be freed when no event for them can be pending
- * @ids:        the ids
  * @rates:      which users' clients have come lately
  * @notify:     what rings peers
  * @directory:  who is there, for the peers to see
  * @check_at:   when a peer has to be looked at, or LOOP_NEVER
  * @listen_at:  when to go on accepting after a shortage, or LOOP_NEVER
+ * @alive_at:   when the service manager wants a sign of life, or LOOP_NEVER
  * @connecting: a client waits to be accepted
  * @unable:     accepting the last one failed for want of something
  * @stop:       a signal has asked for the end
@@ -58,16 +60,17 @@ struct server {
 	uint64_t started;
 	struct fdset *memory;
 	int memory_lock;
+	struct state state;
 	struct peer **peers;
 	size_t count;
 	size_t capacity;
 	struct peer *gone;
-	struct ids ids;
 	struct rates rates;
 	struct notify notify;
 	struct directory directory;
 	uint64_t check_at;
 	uint64_t listen_at;
+	uint64_t alive_at;
 	bool connecting;
 	bool unable;
 	bool stop;
@@ -76,5 +79,8 @@ struct server {
 int server_open(struct server *server);
 int server_run(struct server *server);
 void server_close(struct server *server);
+
+int server_reserve_peer(struct server *server);
+void server_part(struct server *server, struct peer *peer, int error);
 
 #endif /* SERVER_H */
