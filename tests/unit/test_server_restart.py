@@ -268,7 +268,9 @@ class Life:
         self.manager.listen(folder / "socket")
         self.manager.environment = {"LD_PRELOAD": str(preload),
                                     "KILL_AT": str(at)}
-        self.arguments = program, folder, "--no-quiet-departures", "--fd-store"
+        # Without the sandbox, which would not let it kill itself.
+        self.arguments = (program, folder, "--no-quiet-departures",
+                          "--fd-store", "--sandbox", "none")
         self.killed = False
         self.lost = 0
         self.clients = []
