@@ -6,6 +6,7 @@ are no threads, and a VM that dies is noticed by every wait.
 """
 
 import base64
+import contextlib
 import dataclasses
 import json
 import os
@@ -250,6 +251,23 @@ class VM:
         self.qmp("qmp_capabilities")
         return self
 
+    def take_over(self, old: "VM", uri: str):
+        """Becomes what another VM is, which ends: this one was started with
+        -incoming, and the URI that stands there."""
+        self.qmp("qmp_capabilities")
+        old.check_log()
+        old.qmp("migrate", uri=uri)
+        if not serve(lambda: old.qmp("query-migrate").get("status") in
+                     ("completed", "failed"), BOOT_TIMEOUT, old):
+            raise VMError(f"{self.name}: migration does not end")
+        if old.qmp("query-migrate")["status"] != "completed":
+            raise VMError(f"{self.name}: {old.qmp('query-migrate')}")
+        self.jobs, self.numbers = old.jobs, old.numbers
+        for job in self.jobs.values():
+            job.vm = self
+        self.ready = True
+        old.destroy()
+
     def stop(self):
         """Unloads the module, powers off, and judges the whole log."""
         try:
@@ -361,7 +379,7 @@ class VM:
         """Waits for a QMP event with this data, and takes it."""
         def find():
             return next((e for e in self.events if e["event"] == name
-                         and data.items() <= e["data"].items()), None)
+                         and data.items() <= e.get("data", {}).items()), None)
         if not serve(find, timeout, self):
             raise VMError(f"{self.name}: no {name} {data or ''} in {timeout} s")
         found = find()
@@ -375,8 +393,14 @@ class VM:
 
     def unplug(self, device):
         """Asks the guest to let go of a device, waits for it, removes it."""
+        with self.detaching(device):
+            self.qmp("device_del", id=device.id)
+
+    @contextlib.contextmanager
+    def detaching(self, device):
+        """Removes what a device leaves in QEMU that something takes away."""
         before = self.open_fds()
-        self.qmp("device_del", id=device.id)
+        yield
         self.event("DEVICE_DELETED", device=device.id)
         device.unplug(self)
         self.occupy_fds(before - self.open_fds())
@@ -444,6 +468,20 @@ class VM:
                 self.broken = True
                 part = "\n".join(lines[max(0, i - 5):i + 60])
                 raise VMError(f"{self.name}: the kernel log says:\n{part}")
+
+    def leaks(self) -> str:
+        """What kmemleak finds of the module, where the kernel has one and
+        kmemleak=on stands in append."""
+        if self.run("mkdir -p /sys/kernel/debug; mountpoint -q /sys/kernel/debug "
+                    "|| mount -t debugfs debug /sys/kernel/debug; "
+                    "grep -q kmemleak=on /proc/cmdline && "
+                    "[ -e /sys/kernel/debug/kmemleak ]").rc:
+            return ""
+        # What is found the second time was not only on its way.
+        self.check("cd /sys/kernel/debug; echo scan > kmemleak; "
+                   "echo scan > kmemleak", 300)
+        return self.check("grep -B 30 -A 30 ivshmem /sys/kernel/debug/kmemleak "
+                          "|| true")
 
     # Used by serve()
 
