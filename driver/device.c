@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * The lifetime of a device: references, the gate in front of the hardware, and
- * unplugging.
+ * The lifetime of a device: references, the gate in front of the hardware, what
+ * happens while the hardware is off for a while, and unplugging.
  *
  * Files outlive the hardware. Whatever touches it does so between enter() and
  * leave(), where neither user memory may be accessed (the buffer may lie in
@@ -81,6 +81,7 @@ struct ivshmem_device *ivshmem_device_create(struct pci_dev *pdev)
 	}
 
 	kref_init(&ivs->kref);
+	init_waitqueue_head(&ivs->held_wait);
 	ivs->pdev = pdev;
 	init_waitqueue_head(&ivs->wait);
 	mutex_init(&ivs->lock);
@@ -125,20 +126,66 @@ void ivshmem_device_put(struct ivshmem_device *ivs)
 }
 
 /**
- * ivshmem_device_unplug() - Cut every file off from the hardware.
+ * ivshmem_device_hold() - Keep everybody from the hardware for a while.
  * @ivs: the device
  *
- * Called by remove. Afterwards nobody is inside the gate or will enter it, no
- * page of BAR2 is mapped, and whoever slept has been woken.
+ * Called before a reset, during which the memory reads as ones, and before the
+ * machine sleeps. Afterwards no page of the device is mapped, and whoever touches
+ * one or rings waits for ivshmem_device_unhold(), outside the gate. Sleepers go on
+ * sleeping.
  */
-void ivshmem_device_unplug(struct ivshmem_device *ivs)
+void ivshmem_device_hold(struct ivshmem_device *ivs)
 {
-	WRITE_ONCE(ivs->gone, true);
+	WRITE_ONCE(ivs->held, true);
 	synchronize_srcu(&ivs->srcu);
 
 	/* Faults enter the gate, so none puts back what this takes away. */
 	ivshmem_mmap_zap(ivs);
 	ivshmem_uio_zap(ivs);
+}
+
+/**
+ * ivshmem_device_unhold() - Undo ivshmem_device_hold().
+ * @ivs: the device, whose hardware works
+ */
+void ivshmem_device_unhold(struct ivshmem_device *ivs)
+{
+	WRITE_ONCE(ivs->held, false);
+	wake_up_all(&ivs->held_wait);
+}
+
+/**
+ * ivshmem_device_await() - Wait until the device is no longer held.
+ * @ivs: the device
+ *
+ * Not to be called inside the gate. Returns 0, also if the device has been
+ * unplugged, or -ERESTARTSYS if the program is to die.
+ */
+int ivshmem_device_await(struct ivshmem_device *ivs)
+{
+	return wait_event_killable(ivs->held_wait,
+				   !ivshmem_device_held(ivs) ||
+				   ivshmem_device_gone(ivs));
+}
+
+/**
+ * ivshmem_device_unplug() - Cut every file off from the hardware.
+ * @ivs: the device
+ *
+ * Called by remove, and by an error that nothing can mend. Afterwards nobody is
+ * inside the gate or will enter it, no page of the device is mapped, and whoever
+ * slept has been woken.
+ */
+void ivshmem_device_unplug(struct ivshmem_device *ivs)
+{
+	WRITE_ONCE(ivs->gone, true);
+	wake_up_all(&ivs->held_wait);
+	synchronize_srcu(&ivs->srcu);
+
+	/* As in ivshmem_device_hold(). */
+	ivshmem_mmap_zap(ivs);
+	ivshmem_uio_zap(ivs);
+	ivshmem_uio_hangup(ivs);
 	ivshmem_irq_hangup(ivs);
 	ivshmem_chardev_hangup(ivs);
 }

@@ -56,7 +56,7 @@ int ivshmem_doorbell_ring(struct ivshmem_file *ifile, unsigned long doorbell)
 	struct ivshmem_device *ivs = ifile->ivs;
 	unsigned int vector = doorbell & IVSHMEM_DOORBELL_VECTOR;
 	unsigned int peer = (u32)doorbell >> 16;
-	int idx;
+	int idx, ret;
 
 	if (!ifile->writable)
 		return -EPERM;
@@ -69,8 +69,9 @@ int ivshmem_doorbell_ring(struct ivshmem_file *ifile, unsigned long doorbell)
 	    vector < ivs->min_ring || vector >= ivs->nr_ring)
 		return -EINVAL;
 
-	if (!ivshmem_device_enter(ivs, &idx))
-		return -ENODEV;
+	ret = ivshmem_device_enter_ready(ivs, &idx);
+	if (ret)
+		return ret;
 	trace_ring(ivs, doorbell);
 	if (ivs->per_peer)
 		writel(vector, ivs->regs + IVSHMEM_REG_DOORBELL +

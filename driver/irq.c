@@ -89,6 +89,15 @@ static irqreturn_t ivshmem_irq_msix(int irq, void *data)
 #define IVSHMEM_STUCK_READS	16
 #define IVSHMEM_STUCK_PAUSE	msecs_to_jiffies(20)
 
+static void ivshmem_irq_unpause(struct ivshmem_device *ivs)
+{
+	/* Others on the line call the handler too: it must not pause in between. */
+	disable_irq(ivs->pdev->irq);
+	WRITE_ONCE(ivs->paused, false);
+	pci_intx(ivs->pdev, 1);
+	enable_irq(ivs->pdev->irq);
+}
+
 static void ivshmem_irq_resume(struct work_struct *work)
 {
 	struct ivshmem_device *ivs = container_of(to_delayed_work(work),
@@ -97,11 +106,9 @@ static void ivshmem_irq_resume(struct work_struct *work)
 
 	if (!ivshmem_device_enter(ivs, &idx))
 		return;
-	/* Others on the line call the handler too: it must not pause in between. */
-	disable_irq(ivs->pdev->irq);
-	WRITE_ONCE(ivs->paused, false);
-	pci_intx(ivs->pdev, 1);
-	enable_irq(ivs->pdev->irq);
+	/* Or ivshmem_irq_restore() does it. */
+	if (!ivshmem_device_held(ivs))
+		ivshmem_irq_unpause(ivs);
 	ivshmem_device_leave(ivs, idx);
 }
 
@@ -286,19 +293,30 @@ int ivshmem_irq_init(struct ivshmem_device *ivs)
 }
 
 /**
- * ivshmem_irq_restore() - Go on after the device has been off, or reset.
- * @ivs: the device
+ * ivshmem_irq_restore() - Make the device interrupt again after a reset.
+ * @ivs: the device, held
  *
- * Called once the PCI core has restored messages and bus mastering. What peers
- * rang meanwhile is lost, so that each vector counts once, for all who wait to
- * look at the memory.
+ * Called once the PCI core has restored messages and bus mastering.
  */
 void ivshmem_irq_restore(struct ivshmem_device *ivs)
 {
+	if (ivs->irq_mode != IVSHMEM_IRQ_INTX)
+		return;
+	/* What the PCI core has restored may be a pause. */
+	ivshmem_irq_unpause(ivs);
+	writel(IVSHMEM_MASK_ALL, ivs->regs + IVSHMEM_REG_MASK);
+}
+
+/**
+ * ivshmem_irq_catch_up() - Make up for what peers rang while the device was held.
+ * @ivs: the device
+ *
+ * That is lost, so each vector counts once: all who wait look at the memory.
+ */
+void ivshmem_irq_catch_up(struct ivshmem_device *ivs)
+{
 	unsigned int i;
 
-	if (ivs->irq_mode == IVSHMEM_IRQ_INTX)
-		writel(IVSHMEM_MASK_ALL, ivs->regs + IVSHMEM_REG_MASK);
 	for (i = 0; i < ivs->nr_vectors; i++)
 		ivshmem_irq_fire(&ivs->vectors[i]);
 }

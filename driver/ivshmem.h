@@ -10,6 +10,7 @@
 #include <linux/kref.h>
 #include <linux/list.h>
 #include <linux/miscdevice.h>
+#include <linux/mm_types.h>
 #include <linux/mutex.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
@@ -22,6 +23,7 @@
 struct compat_area;
 struct ivshmem_uio;
 struct pci_dev;
+struct vm_fault;
 
 /**
  * struct ivshmem_vector - One interrupt vector of a device.
@@ -54,6 +56,8 @@ struct ivshmem_vector {
  *               for each mapping
  * @srcu:        the gate, see ivshmem_device_enter()
  * @gone:        set once, by ivshmem_device_unplug()
+ * @held:        the hardware is off for a while, see ivshmem_device_hold()
+ * @held_wait:   who waits for it
  * @pdev:        the PCI device; valid inside the gate
  * @regs:        BAR0; valid inside the gate
  * @mem:         bus address of BAR2
@@ -92,6 +96,8 @@ struct ivshmem_device {
 	struct kref kref;
 	struct srcu_struct srcu;
 	bool gone;
+	bool held;
+	wait_queue_head_t held_wait;
 
 	struct pci_dev *pdev;
 	void __iomem *regs;
@@ -186,6 +192,9 @@ void ivshmem_device_exit(void);
 struct ivshmem_device *ivshmem_device_create(struct pci_dev *pdev);
 void ivshmem_device_get(struct ivshmem_device *ivs);
 void ivshmem_device_put(struct ivshmem_device *ivs);
+void ivshmem_device_hold(struct ivshmem_device *ivs);
+void ivshmem_device_unhold(struct ivshmem_device *ivs);
+int ivshmem_device_await(struct ivshmem_device *ivs);
 void ivshmem_device_unplug(struct ivshmem_device *ivs);
 
 /**
@@ -198,12 +207,23 @@ static inline bool ivshmem_device_gone(struct ivshmem_device *ivs)
 }
 
 /**
+ * ivshmem_device_held() - Whether the hardware is off for a while.
+ * @ivs: the device
+ *
+ * Stays false until the caller leaves the gate, if it was false inside it.
+ */
+static inline bool ivshmem_device_held(struct ivshmem_device *ivs)
+{
+	return READ_ONCE(ivs->held);
+}
+
+/**
  * ivshmem_device_enter() - Pass the gate, before touching hardware.
  * @ivs: the device
  * @idx: to be given to ivshmem_device_leave()
  *
- * Returns true if the hardware is there, and will be until the caller leaves;
- * false, with nothing to leave, if the device has been unplugged.
+ * Returns true if the device is there, and will be until the caller leaves; it may
+ * be held. Returns false, with nothing to leave, if it has been unplugged.
  */
 static inline bool ivshmem_device_enter(struct ivshmem_device *ivs, int *idx)
 {
@@ -216,19 +236,43 @@ static inline bool ivshmem_device_enter(struct ivshmem_device *ivs, int *idx)
 }
 
 /**
- * ivshmem_device_leave() - End what ivshmem_device_enter() began.
+ * ivshmem_device_leave() - Go out through the gate again.
  * @ivs: the device
- * @idx: as filled in there
+ * @idx: as filled in on entering
  */
 static inline void ivshmem_device_leave(struct ivshmem_device *ivs, int idx)
 {
 	srcu_read_unlock(&ivs->srcu, idx);
 }
 
+/**
+ * ivshmem_device_enter_ready() - Pass the gate, when the device is not held.
+ * @ivs: the device
+ * @idx: to be given to ivshmem_device_leave()
+ *
+ * Returns 0; or, with nothing to leave, -ENODEV or -ERESTARTSYS.
+ */
+static inline int ivshmem_device_enter_ready(struct ivshmem_device *ivs,
+					     int *idx)
+{
+	int ret;
+
+	while (ivshmem_device_enter(ivs, idx)) {
+		if (!ivshmem_device_held(ivs))
+			return 0;
+		ivshmem_device_leave(ivs, *idx);
+		ret = ivshmem_device_await(ivs);
+		if (ret)
+			return ret;
+	}
+	return -ENODEV;
+}
+
 /* irq.c */
 bool ivshmem_irq_present(struct pci_dev *pdev);
 int ivshmem_irq_init(struct ivshmem_device *ivs);
 void ivshmem_irq_restore(struct ivshmem_device *ivs);
+void ivshmem_irq_catch_up(struct ivshmem_device *ivs);
 void ivshmem_irq_fini(struct ivshmem_device *ivs);
 void ivshmem_irq_free(struct ivshmem_device *ivs);
 void ivshmem_irq_hangup(struct ivshmem_device *ivs);
@@ -258,12 +302,14 @@ extern const enum ivshmem_cache_mode ivshmem_mmap_cache_mode;
 void ivshmem_mmap_open(struct vm_area_struct *vma);
 void ivshmem_mmap_close(struct vm_area_struct *vma);
 int ivshmem_mmap_prepare(struct ivshmem_device *ivs, struct compat_area *area);
+vm_fault_t ivshmem_mmap_await(struct vm_fault *vmf);
 void ivshmem_mmap_zap(struct ivshmem_device *ivs);
 
 /* uio.c */
 #if IS_ENABLED(CONFIG_UIO)
 int ivshmem_uio_register(struct ivshmem_device *ivs);
 void ivshmem_uio_zap(struct ivshmem_device *ivs);
+void ivshmem_uio_hangup(struct ivshmem_device *ivs);
 void ivshmem_uio_unregister(struct ivshmem_device *ivs);
 void ivshmem_uio_free(struct ivshmem_device *ivs);
 void ivshmem_uio_notify(struct ivshmem_device *ivs);
@@ -274,6 +320,7 @@ static inline int ivshmem_uio_register(struct ivshmem_device *ivs)
 }
 
 static inline void ivshmem_uio_zap(struct ivshmem_device *ivs) { }
+static inline void ivshmem_uio_hangup(struct ivshmem_device *ivs) { }
 static inline void ivshmem_uio_unregister(struct ivshmem_device *ivs) { }
 static inline void ivshmem_uio_free(struct ivshmem_device *ivs) { }
 static inline void ivshmem_uio_notify(struct ivshmem_device *ivs) { }

@@ -11,6 +11,8 @@
  * A page table is filled at once, or is one huge entry where the kernel can have
  * those in a mapping without struct pages.
  */
+#include <linux/file.h>
+#include <linux/fs.h>
 #include <linux/mm.h>
 #include <linux/pfn.h>
 #include <linux/string.h>
@@ -106,6 +108,34 @@ static bool ivshmem_mmap_settle(struct vm_fault *vmf)
 	return settled;
 }
 
+/**
+ * ivshmem_mmap_await() - What a fault does while the device is held.
+ * @vmf: the fault, not inside the gate
+ *
+ * Waits without the lock on the address space, then has the access tried again.
+ * Returns what the fault handler is to return.
+ */
+vm_fault_t ivshmem_mmap_await(struct vm_fault *vmf)
+{
+	struct ivshmem_device *ivs = vmf->vma->vm_private_data;
+	struct file *file = vmf->vma->vm_file;
+
+	/* The kernel itself, where it cannot wait. */
+	if (!(vmf->flags & FAULT_FLAG_ALLOW_RETRY))
+		return VM_FAULT_SIGBUS;
+	if (vmf->flags & FAULT_FLAG_RETRY_NOWAIT)
+		return VM_FAULT_RETRY;
+
+	/* The mapping may go meanwhile, and with it device and module. */
+	ivshmem_device_get(ivs);
+	get_file(file);
+	mmap_read_unlock(vmf->vma->vm_mm);
+	ivshmem_device_await(ivs);
+	ivshmem_device_put(ivs);
+	fput(file);
+	return VM_FAULT_RETRY;
+}
+
 /* Fills the page table around the address, so that it faults once. */
 static vm_fault_t ivshmem_mmap_fault(struct vm_fault *vmf)
 {
@@ -123,6 +153,10 @@ static vm_fault_t ivshmem_mmap_fault(struct vm_fault *vmf)
 
 	if (!ivshmem_device_enter(ivs, &idx))
 		return VM_FAULT_SIGBUS;
+	if (ivshmem_device_held(ivs)) {
+		ivshmem_device_leave(ivs, idx);
+		return ivshmem_mmap_await(vmf);
+	}
 	if (ivshmem_mmap_settle(vmf))
 		ret = apply_to_page_range(vma->vm_mm, start, end - start,
 					  ivshmem_mmap_fill_pte, &fill);
@@ -161,6 +195,11 @@ static vm_fault_t ivshmem_mmap_huge_fault(struct vm_fault *vmf,
 
 	if (!ivshmem_device_enter(ivs, &idx))
 		return VM_FAULT_SIGBUS;
+	if (ivshmem_device_held(ivs)) {
+		/* The fault for small entries waits: it has mmap_lock. */
+		ivshmem_device_leave(ivs, idx);
+		return VM_FAULT_FALLBACK;
+	}
 	ptl = pmd_lock(vma->vm_mm, vmf->pmd);
 	if (pmd_none(*vmf->pmd)) {
 		set_pmd_at(vma->vm_mm, start, vmf->pmd, entry);
@@ -197,7 +236,9 @@ static int ivshmem_mmap_access(struct vm_area_struct *vma, unsigned long addr,
 	if (!ivshmem_device_enter(ivs, &idx))
 		return -ENODEV;
 
-	page = vmap_pfn(&pfn, 1, pgprot_decrypted(PAGE_KERNEL));
+	/* A debugger cannot wait: it has the lock of another's address space. */
+	page = ivshmem_device_held(ivs) ? NULL :
+	       vmap_pfn(&pfn, 1, pgprot_decrypted(PAGE_KERNEL));
 	if (page) {
 		ret = min_t(unsigned long, len, PAGE_SIZE - offset);
 		if (write)
@@ -252,9 +293,7 @@ int ivshmem_mmap_prepare(struct ivshmem_device *ivs, struct compat_area *area)
 
 /**
  * ivshmem_mmap_zap() - Take away every page of BAR2 from every process.
- * @ivs: the device, with &ivshmem_device.gone set and the gate empty
- *
- * Access then raises SIGBUS.
+ * @ivs: the device, held or gone, and the gate empty
  */
 void ivshmem_mmap_zap(struct ivshmem_device *ivs)
 {

@@ -151,6 +151,8 @@ static int ivshmem_pci_probe(struct pci_dev *pdev,
 		goto err_irq;
 	}
 
+	/* For a reset after an error, which may leave nothing to save. */
+	pci_save_state(pdev);
 	dev_info(&pdev->dev, "%s: %llu bytes, %u vectors, position %u\n",
 		 ivs->name, ivs->mem_size, ivs->nr_vectors, ivs->position);
 	return 0;
@@ -192,14 +194,25 @@ static void ivshmem_pci_remove(struct pci_dev *pdev)
 	ivshmem_device_put(ivs);
 }
 
-/* A machine that was hibernated may have come to another server. */
+/* Ends what ivshmem_device_hold() began, once the configuration is back. */
 static void ivshmem_pci_restore(struct ivshmem_device *ivs)
 {
 	u32 position = readl(ivs->regs + IVSHMEM_REG_POSITION);
 
+	/* A machine that was hibernated may have come to another server. */
 	if (ivshmem_irq_present(ivs->pdev) && position <= IVSHMEM_MAX_PEER)
 		WRITE_ONCE(ivs->position, position);
 	ivshmem_irq_restore(ivs);
+	/* Restoring has used up what was saved. */
+	pci_save_state(ivs->pdev);
+	ivshmem_device_unhold(ivs);
+	ivshmem_irq_catch_up(ivs);
+}
+
+static int __maybe_unused ivshmem_pci_suspend(struct device *dev)
+{
+	ivshmem_device_hold(dev_get_drvdata(dev));
+	return 0;
 }
 
 static int __maybe_unused ivshmem_pci_resume(struct device *dev)
@@ -208,14 +221,53 @@ static int __maybe_unused ivshmem_pci_resume(struct device *dev)
 	return 0;
 }
 
-static SIMPLE_DEV_PM_OPS(ivshmem_pci_pm_ops, NULL, ivshmem_pci_resume);
+static SIMPLE_DEV_PM_OPS(ivshmem_pci_pm_ops, ivshmem_pci_suspend,
+			 ivshmem_pci_resume);
+
+static void ivshmem_pci_reset_prepare(struct pci_dev *pdev)
+{
+	ivshmem_device_hold(pci_get_drvdata(pdev));
+}
 
 static void ivshmem_pci_reset_done(struct pci_dev *pdev)
 {
 	ivshmem_pci_restore(pci_get_drvdata(pdev));
 }
 
+static pci_ers_result_t ivshmem_pci_error_detected(struct pci_dev *pdev,
+						   pci_channel_state_t state)
+{
+	struct ivshmem_device *ivs = pci_get_drvdata(pdev);
+
+	switch (state) {
+	case pci_channel_io_normal:
+		return PCI_ERS_RESULT_CAN_RECOVER;
+	case pci_channel_io_frozen:
+		ivshmem_device_hold(ivs);
+		return PCI_ERS_RESULT_NEED_RESET;
+	default:
+		ivshmem_device_unplug(ivs);
+		return PCI_ERS_RESULT_DISCONNECT;
+	}
+}
+
+static pci_ers_result_t ivshmem_pci_slot_reset(struct pci_dev *pdev)
+{
+	pci_restore_state(pdev);
+	return pci_device_is_present(pdev) ? PCI_ERS_RESULT_RECOVERED :
+					     PCI_ERS_RESULT_DISCONNECT;
+}
+
+static void ivshmem_pci_error_resume(struct pci_dev *pdev)
+{
+	ivshmem_pci_restore(pci_get_drvdata(pdev));
+}
+
 static const struct pci_error_handlers ivshmem_pci_err_handler = {
+	.error_detected = ivshmem_pci_error_detected,
+	.slot_reset = ivshmem_pci_slot_reset,
+	.resume = ivshmem_pci_error_resume,
+	.reset_prepare = ivshmem_pci_reset_prepare,
 	.reset_done = ivshmem_pci_reset_done,
 };
 

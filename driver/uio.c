@@ -155,15 +155,19 @@ static int ivshmem_uio_irqcontrol(struct uio_info *info, s32 on)
 static vm_fault_t ivshmem_uio_fault_regs(struct vm_fault *vmf)
 {
 	struct ivshmem_device *ivs = vmf->vma->vm_private_data;
-	vm_fault_t ret = VM_FAULT_SIGBUS;
+	vm_fault_t ret;
 	int idx;
 
-	if (ivshmem_device_enter(ivs, &idx)) {
-		ret = vmf_insert_pfn(vmf->vma, vmf->address,
-				     PHYS_PFN(pci_resource_start(ivs->pdev,
-								 IVSHMEM_BAR_REGS)));
+	if (!ivshmem_device_enter(ivs, &idx))
+		return VM_FAULT_SIGBUS;
+	if (ivshmem_device_held(ivs)) {
 		ivshmem_device_leave(ivs, idx);
+		return ivshmem_mmap_await(vmf);
 	}
+	ret = vmf_insert_pfn(vmf->vma, vmf->address,
+			     PHYS_PFN(pci_resource_start(ivs->pdev,
+							 IVSHMEM_BAR_REGS)));
+	ivshmem_device_leave(ivs, idx);
 	return ret;
 }
 
@@ -314,9 +318,26 @@ void ivshmem_uio_notify(struct ivshmem_device *ivs)
 
 /**
  * ivshmem_uio_zap() - Take away every page that is mapped through UIO.
- * @ivs: the device, with &ivshmem_device.gone set and the gate empty
+ * @ivs: the device, held or gone, and the gate empty
  */
 void ivshmem_uio_zap(struct ivshmem_device *ivs)
+{
+	struct ivshmem_uio_inode *entry;
+
+	if (!ivs->uio)
+		return;
+
+	mutex_lock(&ivs->uio->lock);
+	list_for_each_entry(entry, &ivs->uio->inodes, node)
+		unmap_mapping_range(entry->inode->i_mapping, 0, 0, 1);
+	mutex_unlock(&ivs->uio->lock);
+}
+
+/**
+ * ivshmem_uio_hangup() - Forget the nodes, of which nobody will tell the end.
+ * @ivs: the device, unplugged, so that none is added, and zapped
+ */
+void ivshmem_uio_hangup(struct ivshmem_device *ivs)
 {
 	struct ivshmem_uio_inode *entry, *tmp;
 
@@ -324,10 +345,8 @@ void ivshmem_uio_zap(struct ivshmem_device *ivs)
 		return;
 
 	mutex_lock(&ivs->uio->lock);
-	list_for_each_entry_safe(entry, tmp, &ivs->uio->inodes, node) {
-		unmap_mapping_range(entry->inode->i_mapping, 0, 0, 1);
+	list_for_each_entry_safe(entry, tmp, &ivs->uio->inodes, node)
 		ivshmem_uio_forget(entry);
-	}
 	mutex_unlock(&ivs->uio->lock);
 }
 

@@ -16,8 +16,9 @@
  * device has been unplugged. Every other call then fails with ENODEV, and access
  * to a mapping raises SIGBUS.
  *
- * The device loses what peers ring while it is suspended or reset. So afterwards
- * every vector counts once.
+ * While the device is reset, ringing and access to a mapping wait for its end;
+ * whoever sleeps goes on sleeping. The device loses what peers ring while it is
+ * suspended or reset. So afterwards every vector counts once.
  */
 #ifndef _UAPI_LINUX_IVSHMEM_H
 #define _UAPI_LINUX_IVSHMEM_H
