@@ -83,6 +83,11 @@ fuzz: ## Make ten million random calls on each kernel (CALLS=, SEED=)
 	IVSHMEM_FUZZ_CALLS=$(or $(CALLS),10000000) IVSHMEM_FUZZ_SEED=$(SEED) \
 		$(PYTEST) tests/vm/test_fuzz.py -rP -o timeout=0 $(ARGS)
 
+soak: ## Unplug the device a thousand times on each kernel (REMOVALS=)
+	@tests/install-deps check
+	IVSHMEM_REMOVALS=$(or $(REMOVALS),1000) \
+		$(PYTEST) tests/vm/test_removal.py -o timeout=0 $(ARGS)
+
 bench: ## Compare the ways of mapping the memory: table, JSON, SVG
 	@tests/install-deps demo
 	@$(PYTHON) tests/bench/mapping.py $(ARGS)
@@ -95,4 +100,4 @@ clean: ## Remove everything that was built
 	rm -rf $(O)
 
 .PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \
-	deb rpm html demo shell check check-debug fuzz bench deps clean
+	deb rpm html demo shell check check-debug fuzz soak bench deps clean

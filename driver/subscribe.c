@@ -14,12 +14,15 @@
 
 #include "ivshmem.h"
 
-/* In the interrupt handler, or while the device is unplugged. */
+/* In the interrupt handler. */
 static int ivshmem_subscribe_wake(wait_queue_entry_t *entry, unsigned int mode,
 				  int flags, void *key)
 {
 	struct ivshmem_link *link = container_of(entry, struct ivshmem_link, entry);
 
+	/* Or unplugging, which wakes each file itself: that is no EPOLLIN. */
+	if (!key)
+		return 0;
 	wake_up_poll(&link->ifile->wait, EPOLLIN | EPOLLRDNORM);
 	kill_fasync(&link->ifile->fasync, SIGIO, POLL_IN);
 	return 0;

@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: MIT
+"""Each way in which a device can go, while it is used in each way there is.
+
+IVSHMEM_REMOVALS says how often in all; `make soak` does it a thousand times.
+"""
+
+import os
+
+import pytest
+
+from lab.cluster import guest
+from lab.tap import judge, run_guest_program
+from lab.vm import Doorbell
+
+NODE = "/dev/ivshmem0"
+DRIVER = "/sys/bus/pci/drivers/ivshmem"
+REMOVALS = int(os.environ.get("IVSHMEM_REMOVALS", "50"))
+# Longest that any of them may take.
+BOUND = 60
+# In a PCIe capability; power indicator and power controller off; interrupts.
+SLOT_CONTROL, SLOT_OFF, SLOT_INTERRUPT = 0x18, 0x700, 0x20
+PORT = ("-device", "pcie-root-port,id=rp0,slot=1")
+MACHINES = {
+    "pc": guest(machine="pc", cpus=2, append="kmemleak=on"),
+    "q35": guest([Doorbell(bus="rp0")], qemu=PORT, cpus=2,
+                 append="kmemleak=on"),
+    # One processor: QEMU does not expect another to ring while the device goes.
+    "pciehp": guest([Doorbell(bus="rp0")], qemu=(
+        *PORT, "-global",
+        "ICH9-LPC.acpi-pci-hotplug-with-bridge-support=off"),
+        append="kmemleak=on"),
+}
+
+
+def address(vm):
+    return vm.check("basename $(readlink /sys/class/misc/ivshmem0/device)"
+                    ).strip()
+
+
+# The ways: each takes the device away, and then brings it back.
+
+def unbind(vm, _device):
+    """The driver is taken away."""
+    where = address(vm)
+    vm.check(f"echo {where} > {DRIVER}/unbind", BOUND)
+    yield
+    vm.check(f"echo {where} > {DRIVER}/bind")
+
+
+def remove(vm, _device):
+    """The kernel is told to forget the device, and to look again."""
+    vm.check(f"echo 1 > /sys/bus/pci/devices/{address(vm)}/remove", BOUND)
+    yield
+    vm.check("echo 1 > /sys/bus/pci/rescan")
+
+
+def rmmod(vm, _device):
+    """The module, too, which is refused while it is used."""
+    result = vm.run("rmmod ivshmem", BOUND)
+    assert result.rc and "temporarily unavailable" in result.out
+    vm.check(f"echo {address(vm)} > {DRIVER}/unbind", BOUND)
+    yield
+    vm.check("rmmod ivshmem", BOUND)
+    vm.check("modprobe ivshmem")
+
+
+def device_del(vm, device):
+    """QEMU asks for it."""
+    vm.unplug(device)
+    yield
+    vm.plug(device)
+
+
+class Slot:
+    """The slot that a device is in: of a port with native hot-plug."""
+
+    def __init__(self, vm, device):
+        self.vm, self.device = vm, device
+        port = vm.check(f"cd -P /sys/bus/pci/devices/{address(vm)}/.. && pwd")
+        self.config = f"{port.strip()}/config"
+        config = bytes.fromhex(vm.check(
+            f"hexdump -v -e '1/1 \"%02x\"' {self.config}"))
+        self.where = config[0x34]
+        while config[self.where] != 0x10:
+            self.where = config[self.where + 1]
+        self.where += SLOT_CONTROL
+        self.control = int.from_bytes(config[self.where:self.where + 2],
+                                      "little")
+
+    def write(self, value):
+        """Writes slot control, at once."""
+        text = "".join(f"\\x{byte:02x}" for byte in value.to_bytes(2, "little"))
+        self.vm.check(f"printf '{text}' | dd of={self.config} bs=2 "
+                      f"seek={self.where // 2} conv=notrunc 2>&1")
+
+    def snatch(self):
+        """Makes QEMU take the device out. The port says nothing of it."""
+        with self.vm.detaching(self.device):
+            self.write(self.control & ~SLOT_INTERRUPT | SLOT_OFF)
+
+    def tell(self):
+        """Lets the port say so; returns when the kernel has put the slot off."""
+        self.write(self.control)
+        self.vm.check(
+            f"i=0; while [ $((0x$(hexdump -s {self.where} -n 2 -e '1/2 \"%x\"' "
+            f"{self.config}) & {SLOT_OFF})) != {SLOT_OFF} ]; do sleep 0.05; "
+            "i=$((i + 1)); [ $i -lt 1200 ] || exit 1; done", 2 * BOUND)
+
+
+def pull(vm, device):
+    """The device is gone when the kernel learns of it from the port."""
+    slot = Slot(vm, device)
+    slot.snatch()
+    slot.tell()
+    yield
+    vm.plug(device)
+
+
+def vanish(vm, device):
+    """The device is gone, all of it reads as ones, and nobody says so."""
+    slot, path = Slot(vm, device), f"/sys/bus/pci/devices/{address(vm)}"
+    slot.snatch()
+    assert vm.check(f"hexdump -n 4 -e '1/4 \"%x\"' {path}/config") == "ffffffff"
+    vm.check(f"echo 1 > {path}/remove", BOUND)
+    yield
+    slot.tell()
+    vm.plug(device)
+
+
+# Of fifty removals, so many are by this way on this machine.
+WAYS = [
+    (unbind, "pc", 11), (remove, "pc", 9), (rmmod, "q35", 8),
+    (device_del, "pc", 8), (device_del, "q35", 7), (device_del, "pciehp", 2),
+    (pull, "pciehp", 3), (vanish, "pciehp", 2),
+]
+
+
+def appears(vm):
+    vm.check(f"i=0; until [ -e {NODE} ] && [ -e /dev/uio0 ]; do sleep 0.05; "
+             "i=$((i + 1)); [ $i -lt 1200 ] || exit 1; done", 2 * BOUND)
+
+
+def removed(vm, device, way):
+    """One removal from below all who use the device, who are told, and a return
+    under the same number."""
+    job = vm.start_job(f"/tests/inuse {NODE}")
+    job.expect("^# ready$")
+    steps = way(vm, device)
+    next(steps)
+    judge(f"inuse, {way.__name__}", *job.wait(BOUND))
+    assert vm.run(f"ls {NODE} /dev/uio* /sys/class/misc/ivshmem*").out.count(
+        "No such file") == 3
+    assert "ivshmem" not in vm.check("cat /proc/interrupts /proc/iomem")
+    assert next(steps, None) is None
+    appears(vm)
+
+
+def memory(vm):
+    """What the kernel has allocated: inodes, of which each device has one, and
+    KiB of all."""
+    vm.check("sync; echo 3 > /proc/sys/vm/drop_caches; "
+             "for i in /sys/kernel/slab/*/shrink; do echo 1 > $i; done")
+    inodes = vm.check("awk '$1 == \"inode_cache\" { print $2 }' /proc/slabinfo")
+    slab = vm.check("awk '$1 == \"SUnreclaim:\" { print $2 }' /proc/meminfo")
+    return int(inodes), int(slab)
+
+
+@pytest.mark.parametrize("way, machine, share", WAYS, ids=[
+    f"{way.__name__}-{machine}" for way, machine, _ in WAYS])
+def test_removal(vms, way, machine, share):
+    """Nobody hangs, nothing is lost, and there is no end to it."""
+    cluster = vms(MACHINES[machine], share=True)
+    vm, device = cluster[0], cluster[0].devices[0]
+    appears(vm)
+    removed(vm, device, way)
+    # The debug kernels keep what is freed for a while, to see who uses it.
+    stock = vm.kernel.name not in ("debug", "kcsan")
+    count, before = max(1, share * REMOVALS // 50 - 1), stock and memory(vm)
+    for _ in range(count):
+        removed(vm, device, way)
+    run_guest_program(vm, "basic", NODE)
+    assert vm.leaks() == ""
+    if stock:
+        after = memory(vm)
+        print(f"{count} times: {after[0] - before[0]:+} inodes, "
+              f"{after[1] - before[1]:+} KiB")
+        assert after[0] < before[0] + max(40, count / 2)
+        assert after[1] < before[1] + 1024 + count / 2
