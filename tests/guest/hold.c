@@ -3,6 +3,8 @@
  * Keeps a device in use until it is killed, after printing "# held".
  *
  *	hold DEVICE open|map|read|wait
+ *	hold DEVICE until	has memory mapped whose first byte is 1, until that
+ *				becomes 2
  */
 #include "dev.h"
 
@@ -22,6 +24,13 @@ int main(int argc, char **argv)
 		mem[0] = 1;
 		NEED(close(c.fd) == 0);
 		break;
+	case 'u':
+		mem = dev_map(c.fd, 4096, 0);
+		__atomic_store_n(mem, 1, __ATOMIC_RELAXED);
+		tap_note("held");
+		EXPECT_WITHIN(__atomic_load_n(mem, __ATOMIC_RELAXED) != 1, 90000);
+		EXPECT_EQ(*mem, 2);
+		return tap_finish();
 	case 'r':
 		c.call = dev_call_read;
 		c.arg = &event;
