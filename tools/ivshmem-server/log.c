@@ -3,13 +3,37 @@
  * Log lines on standard error, each with its level.
  */
 #include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "log.h"
 
 static int threshold = LOG_INFO;
+static bool journal;
+
+/**
+ * log_open() - Find out where the log goes.
+ *
+ * The journal takes a line's level from its beginning, and knows who writes. It
+ * is what systemd says is standard error, if that still is what it says.
+ */
+void log_open(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	char here[64];
+	struct stat st;
+
+	if (!stream || fstat(STDERR_FILENO, &st))
+		return;
+	snprintf(here, sizeof(here), "%ju:%ju", (uintmax_t)st.st_dev,
+		 (uintmax_t)st.st_ino);
+	journal = !strcmp(stream, here);
+}
 
 /**
  * log_set_level() - Choose what is logged.
@@ -43,7 +67,11 @@ void log_print(int level, const char *format, ...)
 	if (level > threshold)
 		return;
 
-	len = snprintf(line, sizeof(line), "ivshmem-server: %s: ", names[level]);
+	if (journal)
+		len = snprintf(line, sizeof(line), "<%d>", level);
+	else
+		len = snprintf(line, sizeof(line), "ivshmem-server: %s: ",
+			       names[level]);
 	va_start(args, format);
 	vsnprintf(line + len, sizeof(line) - len, format, args);
 	va_end(args);

@@ -7,6 +7,7 @@
 
 #include <syslog.h>
 
+void log_open(void);
 void log_set_level(int level);
 void log_print(int level, const char *format, ...)
 	__attribute((format(printf, 2, 3)));

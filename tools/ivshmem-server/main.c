@@ -58,6 +58,7 @@ int main(int argc, char **argv)
 	int ret;
 
 	open_standard_fds();
+	log_open();
 	outcome = options_parse(options, argc, argv);
 	if (outcome == OPTIONS_STATUS) {
 		ret = status_query(options->status, options->format);
