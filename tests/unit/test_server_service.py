@@ -45,6 +45,7 @@ def test_no_socket(server, manager, folder):
         manager.store("file", os.dup(file.fileno()))
     running = server(manager=manager, options=[], wait=False)
     running.wait_log("has passed no socket to listen on")
+    running.process.wait(BOUND)
     running.end(status=1)
 
 
@@ -69,7 +70,7 @@ def test_not_ready(server, manager, folder):
     """One that cannot start does not say that it is ready."""
     (folder / "socket").write_text("in the way")
     running = server(manager=manager, wait=False)
-    running.wait_log("is not a socket")
+    running.process.wait(BOUND)
     running.end(status=1)
     manager.settle()
     assert not manager.told("READY")
