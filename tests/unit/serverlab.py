@@ -150,6 +150,8 @@ class Server:
         self.ended = False
         if wait:
             self.wait_log("listening on")
+            # A manager is told that it is ready after that.
+            self.wait_idle()
             self.baseline = self.fd_count()
 
     def log(self):
