@@ -23,9 +23,9 @@ MODULE_PARM_DESC(doorbell_per_peer,
 
 /**
  * ivshmem_doorbell_init() - Find out which layout a device has.
- * @ivs: the device, with BAR0 mapped and its interrupt mode known
+ * @ivs: the device
  *
- * Called by probe, for a device that has a doorbell.
+ * Called by probe, for a device that has a doorbell, before it can interrupt.
  */
 void ivshmem_doorbell_init(struct ivshmem_device *ivs)
 {

@@ -120,6 +120,10 @@ static int ivshmem_pci_probe(struct pci_dev *pdev,
 	if (ret)
 		goto err_unmap;
 
+	/* The interrupt handler looks at what this finds. */
+	if (ivshmem_irq_present(pdev))
+		ivshmem_doorbell_init(ivs);
+
 	/* An event that arrives while bus mastering is off is lost. */
 	pci_set_master(pdev);
 	ret = ivshmem_irq_init(ivs);
@@ -127,9 +131,6 @@ static int ivshmem_pci_probe(struct pci_dev *pdev,
 		ivshmem_pci_fail(pdev, ret, "cannot allocate vectors\n");
 		goto err_master;
 	}
-
-	if (ivs->nr_ring)
-		ivshmem_doorbell_init(ivs);
 
 	ret = ivshmem_sysfs_init(ivs);
 	if (ret) {
