@@ -80,6 +80,7 @@ static void test_errors(void)
 	close(writer);
 
 	/* A bad buffer costs no event. */
+	POISON(event);
 	irq_fire(0);
 	submit(op_read(fd, NULL, sizeof(event)), 3);
 	EXPECT_EQ(result(3), -EFAULT);
