@@ -74,9 +74,9 @@ check: ## Run all tests (ARGS= for pytest, as ARGS="-k basic --kernels 6.1")
 	@tests/install-deps check
 	$(PYTEST) tests $(ARGS)
 
-check-debug: ## Run the VM tests on a kernel that notices mistakes (built once)
+check-debug: ## Run the VM tests on kernels that notice mistakes (built once)
 	@tests/install-deps check
-	$(PYTEST) tests/vm --kernels debug $(ARGS)
+	$(PYTEST) tests/vm --kernels debug,kcsan $(ARGS)
 
 fuzz: ## Make ten million random calls on each kernel (CALLS=, SEED=)
 	@tests/install-deps check

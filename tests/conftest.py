@@ -38,6 +38,21 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("kernel", names, indirect=True, scope="session")
 
 
+def pytest_collection_modifyitems(config, items):
+    """Keeps only_on() and not_on()."""
+    left = []
+    for item in list(items):
+        params = getattr(getattr(item, "callspec", None), "params", {})
+        only = item.get_closest_marker("only_on")
+        if only and params.get("kernel") not in only.args:
+            items.remove(item)
+            left.append(item)
+        for mark in item.iter_markers("not_on"):
+            if params.get("kernel") in mark.args:
+                item.add_marker(pytest.mark.skip(**mark.kwargs))
+    config.hook.pytest_deselected(items=left)
+
+
 @pytest.fixture(scope="session")
 def builder() -> Builder:
     """Builds what tests need, each thing once."""

@@ -7,6 +7,7 @@ from lab.cluster import guest
 from lab.tap import run_guest_program
 
 
+@pytest.mark.ci_debug
 @pytest.mark.parametrize("machine, cpus", [("q35", 1), ("pc", 2)])
 def test_basic(vms, machine, cpus):
     """Loaded by modalias; memory, doorbell and each way to hear it work."""

@@ -21,6 +21,7 @@ def test_info(machine):
     run_guest_program(machine, "getinfo", "/dev/ivshmem0", SIZE, 4, 0)
 
 
+@pytest.mark.ci_debug
 @pytest.mark.parametrize("program", ["ring", "waits", "read", "poll", "mmap",
                                      "signals"])
 def test_program(machine, program):

@@ -43,6 +43,8 @@ def test_busy(vm):
     run_guest_program(vm, "busy", timeout=150)
 
 
+@pytest.mark.ci_debug
+@pytest.mark.ci_kcsan
 def test_churn(vms):
     """Binding, subscribing, opening and closing while interrupts come."""
     vm = vms(LARGE, share=True)[0]
@@ -56,6 +58,7 @@ def test_wakeups(vms):
     run_guest_program(vm, "wakeups", timeout=270)
 
 
+@pytest.mark.not_on("debug", "kcsan", reason="the kernel adds instructions")
 def test_cost(vms):
     """The handler takes as many instructions with 1 as with 64 open files that
     did not ask for its vector."""

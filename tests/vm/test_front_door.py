@@ -15,6 +15,9 @@ import pytest
 
 from lab.build import TOP, clean_env
 
+# It is the host's side that is tested here.
+pytestmark = pytest.mark.not_on("debug", "kcsan",
+                                reason="another kernel changes nothing")
 PROGRAM = TOP / "tests/vm"
 
 

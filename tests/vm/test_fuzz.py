@@ -5,6 +5,8 @@ IVSHMEM_FUZZ_SEED repeats a run. `make fuzz` makes ten million."""
 import os
 import secrets
 
+import pytest
+
 from lab.cluster import guest
 from lab.tap import run_guest_program
 
@@ -12,6 +14,8 @@ CALLS = int(os.environ.get("IVSHMEM_FUZZ_CALLS", "30000"))
 SEED = os.environ.get("IVSHMEM_FUZZ_SEED") or hex(secrets.randbits(32))
 
 
+@pytest.mark.ci_debug
+@pytest.mark.ci_kcsan
 def test_fuzz(vms):
     """No warning, nobody hangs, and the device works afterwards."""
     print("seed", SEED)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """Mappings under stress while the device goes away."""
 
+import pytest
+
 from lab.cluster import guest
 from lab.tap import judge
 from lab.vm import Plain
@@ -29,6 +31,7 @@ def test_unbind(vms):
         vm.check(f"echo {slot} > {DRIVER}/bind")
 
 
+@pytest.mark.ci_debug
 def test_unplug(vms):
     """The device is unplugged, and another comes in its stead."""
     ports = ["-device", "pcie-root-port,id=rp0,slot=1,pref64-reserve=64M"]

@@ -125,6 +125,7 @@ def bind_fails(vm, reason):
     assert traces(vm) == ""
 
 
+@pytest.mark.ci_debug
 def test_failures(vm, lab):
     """Each step of probe fails once."""
     load(vm)

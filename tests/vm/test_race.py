@@ -51,6 +51,7 @@ def test_window(machine, lab):
         assert times, symbol
 
 
+@pytest.mark.ci_kcsan
 def test_free(machine):
     """A thread that rings without a pause while others wait."""
     run_guest_program(machine, "race", "/dev/ivshmem0", "free", FREE_RINGS,

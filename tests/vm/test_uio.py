@@ -42,6 +42,7 @@ def test_other_driver(stock):
     run_guest_program(stock, "uio_both", f"/dev/{name}")
 
 
+@pytest.mark.ci_debug
 @pytest.mark.parametrize("device", ["iv0", "iv1"])
 def test_unbind(stock, device):
     """Unbound with both nodes open and mapped: nothing is left behind, and the

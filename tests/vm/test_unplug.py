@@ -19,11 +19,14 @@ def machine(request, vms):
     return vms(guest(machine=name, cpus=cpus), share=True)[0]
 
 
+@pytest.mark.ci_debug
 def test_unbind(machine):
     """The driver is taken away below files, sleepers and mappings."""
     run_guest_program(machine, "unplug", NODE, "unbind", timeout=150)
 
 
+@pytest.mark.ci_debug
+@pytest.mark.ci_kcsan
 @pytest.mark.parametrize("late", ["", "ivshmem_doorbell_ring"])
 def test_churn(machine, lab, late):
     """The driver comes and goes while threads open, map, ring and wait; also
@@ -36,6 +39,7 @@ def test_churn(machine, lab, late):
     run_guest_program(machine, "basic", NODE)
 
 
+@pytest.mark.ci_debug
 def test_device_del(vms, kernel):
     """The device is pulled out of the machine, and another one put in."""
     # Both kinds of bus, one on each kernel.

@@ -77,6 +77,9 @@ class Cluster:
             initrd = (system.initrd if system else
                       self.lab.builder.initramfs(kernel, **image))
             name = options.pop("name", "") or chr(ord("a") + len(self.vms))
+            if self.kernel.name == "kcsan":
+                # Races need two.
+                options.setdefault("cpus", 2)
             options["devices"] = [self.resolve(d) for d in options["devices"]]
             if any(isinstance(d, ModelDevice) for d in options["devices"]):
                 options["program"] = qemu11.get()
