@@ -4,43 +4,11 @@
  * entry, for the other, since the process has turned them off, small ones. The
  * module meet decides who comes first.
  */
-#include <sched.h>
 #include <sys/prctl.h>
 
-#include "map.h"
-
-#define PARAMETERS	"/sys/module/meet/parameters/"
+#include "meet.h"
 
 static unsigned char *mem;
-
-static void write_parameter(const char *path, int value)
-{
-	FILE *file = fopen(path, "w");
-
-	NEED(file);
-	NEED(fprintf(file, "%d\n", value) > 0);
-	NEED(fclose(file) == 0);
-}
-
-static int stage(void)
-{
-	FILE *file = fopen(PARAMETERS "stage", "r");
-	int value;
-
-	NEED(file);
-	NEED(fscanf(file, "%d", &value) == 1);
-	fclose(file);
-	return value;
-}
-
-static void run_on(unsigned int cpu)
-{
-	cpu_set_t set;
-
-	CPU_ZERO(&set);
-	CPU_SET(cpu, &set);
-	NEED(sched_setaffinity(0, sizeof(set), &set) == 0);
-}
 
 static void *touch(void *unused TAP_UNUSED)
 {

@@ -143,9 +143,18 @@ def test_meet(boot, lab, kernel):
     run_guest_program(vm, "map_meet")
 
 
+def test_gate(boot, lab):
+    """The device goes, and waits for a fault that is on its way."""
+    vm = boot(16 * MB, cpus=2)
+    guestmod.load(lab, vm, "meet")
+    driver = "/sys/bus/pci/drivers/ivshmem"
+    slot = vm.check(f"basename {driver}/0000:*").strip()
+    run_guest_program(vm, "map_gate", "/dev/ivshmem0", f"{driver}/unbind", slot)
+
+
 @pytest.mark.parametrize("cpu, append", [
     ("max", "nopat"), ("max,-pat", ""), ("max,-mtrr", ""),
-    ("max,-pat,-mtrr", ""),
+    ("max,-pat,-mtrr,-la57", ""),
     ("max", "enable_mtrr_cleanup mem_encrypt=on iomem=strict pci=nocrs")])
 def test_cpu(boot, kernel, cpu, append):
     """Write-back whatever processor and command line are; the driver says so."""

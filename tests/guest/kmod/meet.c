@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Makes two faults of one page table meet, for the tests of mappings. Once stage
- * is 1, the next huge fault waits at its beginning for a small one: until that
- * has begun, which then waits for the huge one to end; or, with small_first,
- * until it has ended. The stages that follow tell how far they are.
+ * Makes two things meet, for the tests of mappings. The stages tell how far they
+ * are.
+ *
+ * Two faults of one page table: once stage is 1, the next huge fault waits at its
+ * beginning for a small one: until that has begun, which then waits for the huge
+ * one to end; or, with small_first, until it has ended.
+ *
+ * A fault and the end of the device: once stage is 6, the next small fault of a
+ * program called map_gate waits before it makes entries, until stage is 8.
  */
 #include <linux/atomic.h>
 #include <linux/kprobes.h>
@@ -11,8 +16,10 @@
 #include <linux/mm.h>
 #include <linux/module.h>
 #include <linux/ptrace.h>
+#include <linux/sched.h>
+#include <linux/string.h>
 
-#define MEET_TIMEOUT_MS	5000
+#define MEET_TIMEOUT_MS	15000
 
 enum {
 	MEET_IDLE,
@@ -21,6 +28,9 @@ enum {
 	MEET_SMALL_BEGUN,
 	MEET_SMALL_DONE,
 	MEET_HUGE_DONE,
+	MEET_GATE_ARMED,
+	MEET_GATE_HELD,
+	MEET_GATE_RELEASED,
 };
 
 static int meet_stage;
@@ -86,19 +96,42 @@ static struct kretprobe meet_small = {
 	.handler = meet_small_ends,
 };
 
+static int meet_fill_begins(struct kprobe *kp, struct pt_regs *regs)
+{
+	if (!strcmp(current->comm, "map_gate") &&
+	    meet_step(MEET_GATE_ARMED, MEET_GATE_HELD))
+		meet_await(MEET_GATE_RELEASED);
+	return 0;
+}
+
+static struct kprobe meet_fill = {
+	.symbol_name = "apply_to_page_range",
+	.pre_handler = meet_fill_begins,
+};
+
 static struct kretprobe *meet_probes[] = { &meet_huge, &meet_small };
+static bool meet_huge_there;
 
 static int __init meet_init(void)
 {
-	return register_kretprobes(meet_probes, ARRAY_SIZE(meet_probes));
+	int ret = register_kprobe(&meet_fill);
+
+	if (ret)
+		return ret;
+	/* Not every kernel has huge faults. */
+	meet_huge_there = !register_kretprobes(meet_probes,
+					       ARRAY_SIZE(meet_probes));
+	return 0;
 }
 module_init(meet_init);
 
 static void __exit meet_exit(void)
 {
-	unregister_kretprobes(meet_probes, ARRAY_SIZE(meet_probes));
+	if (meet_huge_there)
+		unregister_kretprobes(meet_probes, ARRAY_SIZE(meet_probes));
+	unregister_kprobe(&meet_fill);
 }
 module_exit(meet_exit);
 
-MODULE_DESCRIPTION("Makes two page faults meet, for tests");
+MODULE_DESCRIPTION("Makes page faults meet what they seldom do, for tests");
 MODULE_LICENSE("GPL");
