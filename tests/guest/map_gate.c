@@ -10,6 +10,7 @@
 #include "meet.h"
 
 static unsigned char *mem;
+static bool go;
 
 static void *touch(void *unused TAP_UNUSED)
 {
@@ -24,6 +25,8 @@ static long long unbind(struct dev_call *c)
 	int fd = open(argv[2], O_WRONLY);
 
 	NEED(fd >= 0);
+	while (!__atomic_load_n(&go, __ATOMIC_ACQUIRE))
+		sched_yield();
 	return write(fd, argv[3], strlen(argv[3]));
 }
 
@@ -48,10 +51,15 @@ int main(int argc, char **argv)
 	NEED(mem != MAP_FAILED);
 	NEED(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0) == 0);
 
+	/*
+	 * The processor of the fault that is held takes no interrupt, so a new
+	 * thread, whose stack is to be mapped, would wait for it.
+	 */
+	dev_call_start(&remover);
 	write_parameter(PARAMETERS "stage", 6);
 	NEED(pthread_create(&thread, NULL, touch, NULL) == 0);
 	EXPECT_WITHIN(stage() == 7, 30000);
-	dev_call_start(&remover);
+	__atomic_store_n(&go, true, __ATOMIC_RELEASE);
 	EXPECT_WITHIN(gone(fd), 10000);
 	EXPECT(!dev_call_end(&remover, TAP_SECOND / 5));
 	EXPECT_EQ(stage(), 7);
