@@ -207,3 +207,21 @@ def test_fewer_interrupts(vm, lab):
     assert len(lines) == 2 and "only 2 of 4 vectors can interrupt" in lines[0]
     run_guest_program(vm, "vectors", NODE, 4)
     unload(vm)
+
+
+def test_no_interrupts(vm, lab):
+    """None can be had: what is left is memory, and a doorbell to ring."""
+    load(vm)
+    vm.check(f"echo {address(vm)} > {DRIVER}/unbind")
+    symbol = vm.check("grep -ow -m 1 pci_alloc_irq_vectors /proc/kallsyms || "
+                      "echo pci_alloc_irq_vectors_affinity").strip()
+    guestmod.load(lab, vm, "refuse", symbol=symbol, error=-ENOSPC, most=100)
+    start = vm.mark("bind")
+    vm.check(f"echo {address(vm)} > {DRIVER}/bind")
+    vm.check("rmmod refuse")
+    lines = said(vm, start)
+    assert len(lines) == 2 and "only 0 of 4 vectors can interrupt" in lines[0]
+    assert vm.check("cat /sys/class/misc/ivshmem0/vectors") == "0\n"
+    run_guest_program(vm, "mmap", NODE)
+    vm.check("ivshmemctl ring 0 0")
+    unload(vm)

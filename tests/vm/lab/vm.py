@@ -492,8 +492,8 @@ class VM:
     def leaks(self) -> str:
         """What kmemleak finds of the module, where the kernel has one and
         kmemleak=on stands in append."""
-        if self.run("mkdir -p /sys/kernel/debug; mountpoint -q /sys/kernel/debug "
-                    "|| mount -t debugfs debug /sys/kernel/debug; "
+        if self.run("mountpoint -q /sys/kernel/debug || "
+                    "mount -t debugfs debug /sys/kernel/debug; "
                     "grep -q kmemleak=on /proc/cmdline && "
                     "[ -e /sys/kernel/debug/kmemleak ]").rc:
             return ""
