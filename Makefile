@@ -92,6 +92,10 @@ bench: ## Compare the ways of mapping the memory: table, JSON, SVG
 	@tests/install-deps demo
 	@$(PYTHON) tests/bench/mapping.py $(ARGS)
 
+bench-server: tools ## Measure the server with up to 1000 peers: table, JSON, SVG
+	@$(MAKE) -s -C tests/unit $(O)/unit/crowd
+	@$(PYTHON) tests/bench/server.py $(ARGS)
+
 deps: ## Install the packages that the tests need
 	@tests/install-deps check
 
@@ -100,4 +104,5 @@ clean: ## Remove everything that was built
 	rm -rf $(O)
 
 .PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \
-	deb rpm html demo shell check check-debug fuzz soak bench deps clean
+	deb rpm html demo shell check check-debug fuzz soak bench bench-server \
+	deps clean
