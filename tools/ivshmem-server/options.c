@@ -17,6 +17,7 @@
 #include "options.h"
 #include "protocol.h"
 #include "service.h"
+#include "service.h"
 
 #define MIN_SIZE	4096
 #define MIN_DIRECTORY_SIZE	16384
@@ -590,8 +591,9 @@ enum options_outcome options_parse(struct options *options, int argc,
 			return OPTIONS_DONE;
 		case 'V':
 			puts("ivshmem-server " IVSHMEM_VERSION);
-			printf("built in: %cseccomp\n",
-			       SANDBOX_POSSIBLE ? '+' : '-');
+			printf("built in: %cseccomp %csystemd\n",
+			       SANDBOX_POSSIBLE ? '+' : '-',
+			       SERVICE_POSSIBLE ? '+' : '-');
 			return OPTIONS_DONE;
 		case '?':
 			fputs("Try 'ivshmem-server --help'.\n", stderr);

@@ -9,6 +9,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#ifdef HAVE_LIBSYSTEMD
+#define SERVICE_POSSIBLE	true
+#else
+#define SERVICE_POSSIBLE	false
+#endif
+
 /**
  * struct service_fd - A file descriptor that the manager has passed.
  * @fd:   the file descriptor, -1 once it has been taken
