@@ -35,6 +35,9 @@ def pytest_runtest_setup(item):
 def pytest_generate_tests(metafunc):
     if "kernel" in metafunc.fixturenames:
         names = metafunc.config.getoption("--kernels").split(",")
+        # A whole system brings its own.
+        if metafunc.definition.get_closest_marker("system"):
+            names = names[:1]
         metafunc.parametrize("kernel", names, indirect=True, scope="session")
 
 

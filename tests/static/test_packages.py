@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Debian's and rpm's packages are built, and those who judge them accept them."""
+"""Debian's and rpm's packages: built, and accepted by those who judge them."""
 
 import re
 import shutil
@@ -10,8 +10,8 @@ import pytest
 from lab.build import TOP, make
 from lab.system import packages
 
-VERSION = re.search(r'^PACKAGE_VERSION="(.*)"$', (TOP / "dkms.conf").read_text(),
-                    re.M)[1]
+VERSION = re.search(r'^PACKAGE_VERSION="(.*)"$',
+                    (TOP / "dkms.conf").read_text(), re.M)[1]
 # A file of each package that no other has, for Debian and for rpm.
 PLACES = {
     "ivshmem-dkms": [f"/usr/src/ivshmem-{VERSION}/dkms.conf",

@@ -2,9 +2,9 @@
 """A whole Debian system to boot, and the project's packages in it.
 
 The system is made once, and kept in the cache as an archive. It has what
-ivshmem-dkms needs, as the VMs that boot it have no network; a second kernel lies
-in it, ready to be installed. Everything here is done in namespaces of its own:
-of the machine, nothing changes.
+ivshmem-dkms needs, as the VMs that boot it have no network; a second kernel
+lies in it, ready to be installed. Everything here is done in namespaces of its
+own: of the machine, nothing changes.
 """
 
 import os
@@ -35,16 +35,14 @@ HOOKS = ['chroot "$1" apt-get install -y --no-install-recommends '
          f'--download-only {" ".join(SECOND)}',
          'chroot "$1" useradd --create-home alice',
          'chroot "$1" useradd --create-home bob']
-SOURCES = ("CHANGELOG.md", "Documentation", "Kbuild", "LICENSES", "Makefile",
-           "README.md", "dkms.conf", "driver", "include", "packaging",
-           "samples", "tools")
-
-
+# What the packages are made of.
+SOURCES = ("Documentation/man", "Kbuild", "LICENSES", "Makefile", "dkms.conf",
+           "driver", "include", "packaging", "samples", "tools")
 INIT = """#!/bin/sh
 mount -t devtmpfs dev /dev
 mount -t proc proc /proc
 mount -t sysfs sys /sys
-modprobe -a virtio_pci virtio_blk ext4
+modprobe -a virtio_pci virtio_blk crc32c_generic ext4
 while [ ! -b /dev/vda ]; do sleep 0.05; done
 mount -t ext4 /dev/vda /root
 mount -t tmpfs -o mode=755 run /root/run
@@ -65,11 +63,22 @@ ExecStart=/run/agent /dev/ttyS1
 WorkingDirectory=/root
 Environment=HOME=/root
 """
+MODULES = ("virtio_pci", "virtio_blk", "ext4", "crc32c_generic")
+# The packages, and after them a kernel for which DKMS has to build again.
+INSTALL = f"""
+apt-get install -y /root/*.deb
+apt-get install -y {' '.join(SECOND)}
+usermod -aG ivshmem alice
+"""
 CHROOT = """
 mount --rbind /dev "$0/dev"
 mount -t proc proc "$0/proc"
 exec chroot "$0" sh -ec "$1"
 """
+
+
+def sources(top: Path) -> list:
+    return list(files_of(*[top / source for source in SOURCES]))
 
 
 def packages(builder, top: Path = TOP, name="packages") -> list:
@@ -79,8 +88,7 @@ def packages(builder, top: Path = TOP, name="packages") -> list:
 
 def _packages(builder, top, name):
     folder = builder.out / name
-    files = files_of(*[top / source for source in SOURCES])
-    builder.stamped(folder, digest(files),
+    builder.stamped(folder, digest(sources(top)),
                     lambda: make("deb", f"O={folder}", cwd=top))
     return sorted((folder / "deb").glob("*.deb"))
 
@@ -137,8 +145,8 @@ class Tree:
 
     def files(self) -> set:
         """Its files, with what they are, and the groups."""
-        listed = self.run("find / -xdev -not -path '/var/log/*' "
-                          "-not -path '/var/cache/*' -printf '%p %M %u %g %l\\n'; "
+        listed = self.run("find / -xdev -not -path '/var/log/*' -not -path "
+                          "'/var/cache/*' -printf '%p %M %u %g %l\\n'\n"
                           "cat /etc/group")
         return set(listed.splitlines())
 
@@ -155,64 +163,71 @@ class Tree:
 class System:
     """A system that VMs can boot: they leave it as it is."""
 
-    def __init__(self, folder: Path, image: Path, release: str):
-        self.image, self.initrd = image, folder / release / "initrd"
-        self.kernel = kernels.Kernel(release, release, folder / release)
+    def __init__(self, folder: Path, release: str):
+        self.image, self.folder = folder / "image", folder / release
+        self.initrd = folder.with_name(f"{folder.name}-{release}") / "initrd"
+        self.kernel = kernels.Kernel(release, release, self.folder)
 
     @property
     def qemu(self) -> list:
         return ["-drive", f"file={self.image},format=raw,if=virtio,snapshot=on"]
 
-    def prepare(self, root: Path):
-        """Takes kernel and initramfs out of the system."""
-        folder = self.kernel.root
-        modules = f"lib/modules/{self.kernel.release}"
-        folder.mkdir()
-        self.kernel.vmlinux.write_bytes(kernels.extract_vmlinux(
-            (root / f"boot/vmlinuz-{self.kernel.release}").read_bytes()))
-        shutil.copytree(root / modules, folder / modules, symlinks=True)
-        initramfs = folder / "initramfs"
+    def take_kernel(self, root: Path):
+        """Takes the kernel out of a system."""
+        release = self.kernel.release
+        self.folder.mkdir()
+        image = (root / f"boot/vmlinuz-{release}").read_bytes()
+        self.kernel.vmlinux.write_bytes(kernels.extract_vmlinux(image))
+        modules = f"lib/modules/{release}"
+        shutil.copytree(root / modules, self.folder / modules, symlinks=True)
+
+    def make_initrd(self):
+        """Makes the file system from which the kernel finds the disk."""
+        root = self.initrd.parent / "root"
         for sub in ("bin", "dev", "proc", "root", "sys"):
-            (initramfs / sub).mkdir(parents=True)
-        install(initramfs / "init", INIT)
-        (initramfs / "agent.service").write_text(AGENT)
-        busybox(initramfs / "bin")
-        compile_agent(initramfs / "agent")
-        install_modules(initramfs, self.kernel,
-                        ["virtio_pci", "virtio_blk", "ext4"])
-        self.initrd.write_bytes(cpio(initramfs))
+            (root / sub).mkdir(parents=True)
+        install(root / "init", INIT)
+        (root / "agent.service").write_text(AGENT)
+        busybox(root / "bin")
+        compile_agent(root / "agent")
+        install_modules(root, self.kernel, MODULES)
+        self.initrd.write_bytes(cpio(root))
 
 
 def clean(builder) -> System:
     """A system without the project's packages."""
-    return builder.once("clean system", _system, builder, "clean", [])[0]
+    return builder.once("clean system", _systems, builder, "clean", [])[0]
 
 
 def installed(builder) -> list:
     """One with the packages, and after them a second kernel: to be booted with
     the first, and with the second."""
-    return builder.once("system", _system, builder, "installed",
+    return builder.once("system", _systems, builder, "installed",
                         packages(builder))
 
 
-def _system(builder, name, debs):
+def _systems(builder, name, debs):
     folder = builder.out / "system" / name
 
     def build():
         tree = Tree(folder)
         if debs:
             tree.put(debs, "/root")
-            tree.run("apt-get install -y /root/*.deb\n"
-                     f"apt-get install -y {' '.join(SECOND)}\n"
-                     "usermod -aG ivshmem alice")
+            tree.run(INSTALL)
         releases = sorted(p.name.removeprefix("vmlinuz-")
                           for p in (tree.root / "boot").glob("vmlinuz-*"))
-        image = tree.image()
+        tree.image()
         for release in releases:
-            System(folder, image, release).prepare(tree.root)
+            System(folder, release).take_kernel(tree.root)
         tree.remove()
 
-    state = digest([Path(__file__), AGENT_SOURCE, *debs], str(archive()))
+    # The packages themselves hold the time when they were built.
+    state = digest(sources(TOP) if debs else [], str(archive()), INSTALL)
     builder.stamped(folder, state, build)
-    return [System(folder, folder / "image", p.parent.name)
-            for p in sorted(folder.glob("*/vmlinux"))]
+    systems = [System(folder, p.parent.name)
+               for p in sorted(folder.glob("*/vmlinux"))]
+    for system in systems:
+        builder.stamped(system.initrd.parent,
+                        digest([AGENT_SOURCE], state, INIT, AGENT, MODULES),
+                        system.make_initrd)
+    return systems
