@@ -96,6 +96,13 @@ bench-server: tools ## Measure the server with up to 1000 peers: table, JSON, SV
 	@$(MAKE) -s -C tests/unit $(O)/unit/crowd
 	@$(PYTHON) tests/bench/server.py $(ARGS)
 
+fuzz-server: ## Try random options on the server for SECONDS= (600)
+	@tests/install-deps check
+	@$(MAKE) -s -C tests/unit $(O)/unit/fuzz_options
+	@mkdir -p $(O)/corpus
+	$(O)/unit/fuzz_options -max_total_time=$(or $(SECONDS),600) \
+		-close_fd_mask=3 $(O)/corpus
+
 deps: ## Install the packages that the tests need
 	@tests/install-deps check
 
@@ -104,5 +111,5 @@ clean: ## Remove everything that was built
 	rm -rf $(O)
 
 .PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \
-	deb rpm html demo shell check check-debug fuzz soak bench bench-server \
-	deps clean
+	deb rpm html demo shell check check-debug fuzz fuzz-server soak bench \
+	bench-server deps clean
