@@ -132,6 +132,8 @@ def test_no_huge_pages(run, folder):
 def test_huge_pages(server):
     """Huge pages, as many as are needed and no more, sealed."""
     try:
+        if (PAGES / "nr_hugepages").read_text() != "0\n":
+            pytest.skip("somebody has made huge pages for a use of their own")
         (PAGES / "nr_hugepages").write_text("2")
     except OSError as err:
         pytest.skip(f"cannot make huge pages: {err}")
