@@ -33,8 +33,8 @@ static void parse(int argc, char **argv)
 static void parse_file(const uint8_t *data, size_t size)
 {
 	char path[64];
-	char *argv[] = { "ivshmem-server", "--config", path, "--socket", "/s",
-			 NULL };
+	char *argv[6] = { "ivshmem-server", "--config", path, "--socket", "/s",
+			  NULL };
 	int fd = memfd_create("config", MFD_CLOEXEC);
 
 	CHECK(fd >= 0 && write(fd, data, size) == (ssize_t)size);
