@@ -127,6 +127,7 @@ def test_left_out(stock):
     assert stock.check("ls /sys/class/uio").split() == ["uio0", "uio1"]
 
 
+@pytest.mark.not_on("debug", "kcsan", reason="UIO is built into them")
 def test_without_uio(lab, kernel, vms):
     """For a kernel without UIO the module builds, and does not ask for it."""
     header = lab.builder.out / "without-uio.h"
