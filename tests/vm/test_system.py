@@ -1,16 +1,18 @@
 # SPDX-License-Identifier: MIT
 """The packages on a whole Debian system, with systemd and udev.
 
-The tests boot a system into which the packages were installed beforehand, as
-that is quicker than to do it in the VM.
+Most tests boot a system into which the packages were installed beforehand, as
+that is quicker; one installs them in the VM as README tells.
 """
 
 import re
 import shutil
+from pathlib import Path
 
 import pytest
 
 from lab import kernels, system
+from lab.build import TOP, cpio
 from lab.cluster import guest
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800),
@@ -18,6 +20,7 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800),
                                  reason="the system has its own kernels")]
 # Everything takes longer here than in the lab's small VMs.
 LONG = 900
+README = (TOP / "README.md").read_text()
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -85,3 +88,87 @@ def test_booted(builder, boot, which):
     assert len(systems) == 2
     the_system = systems[which]
     check_booted(boot(the_system)[0], the_system.kernel.release)
+
+
+def commands(word: str) -> list:
+    """The lines of README's block of commands that has this word."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```$", README, re.M | re.S)
+    found = [block for block in blocks if word in block]
+    assert len(found) == 1, word
+    return found[0].replace("\\\n", " ").splitlines()
+
+
+def test_readme(builder, boot, tmp_path):
+    """README's example, word for word, in a system without the packages and in
+    a second VM."""
+    disk = tmp_path / "disk"
+    disk.write_bytes(cpio(system.packages(builder)[0].parent))
+    with open(disk, "ab") as file:
+        file.truncate(disk.stat().st_size + -disk.stat().st_size % 512)
+    cluster = boot(system.clean(builder), qemu=[
+        "-drive", f"file={disk},format=raw,if=virtio,readonly=on"])
+    a = cluster[0]
+    assert a.run("modinfo ivshmem").rc and a.run("ls /dev/ivshmem0").rc
+    b = cluster.add(guest())[0]
+
+    a.check("mkdir /root/packages && cd /root/packages && "
+            "cpio -id --quiet < /dev/vdb")
+    first = commands("apt install ./ivshmem-")
+    for line in first[:-1]:
+        a.check("cd /root/packages && DEBIAN_FRONTEND=noninteractive "
+                + line.replace("apt install", "apt install -y"), LONG)
+    assert "position: 0\n" in a.check(first[-1])
+    [wait] = commands("ivshmemctl wait")
+    waiter = a.start_job(wait.replace("wait", "wait --verbose"))
+    waiter.expect("waiting", 300)
+    for line in commands("ivshmemctl ring"):
+        b.check(line)
+    assert waiter.wait(300).check().out.endswith("vector 1 count 1\n")
+    [read] = commands("ivshmemctl read")
+    assert a.check(read) == "hello\n"
+
+
+@pytest.fixture
+def tree(builder, tmp_path):
+    the_tree = system.Tree(tmp_path / "tree")
+    yield the_tree
+    the_tree.remove()
+
+
+def newer(builder, tmp_path):
+    """The packages of a version to come."""
+    top = tmp_path / "sources"
+    shutil.copytree(TOP, top, ignore=lambda folder, names: (
+        {".git", "build", "tests"} if Path(folder) == TOP else ()))
+    config = (top / "dkms.conf").read_text()
+    config, count = re.subn(r'(PACKAGE_VERSION=)"[\d.]+"', r'\1"99.0.0"',
+                            config)
+    assert count == 1
+    (top / "dkms.conf").write_text(config)
+    return system.packages(builder, top, "packages-newer")
+
+
+def test_upgrade_and_purge(builder, tree, tmp_path):
+    """Upgrade, downgrade and purge: of each version its module alone is there,
+    and in the end nothing."""
+    tree.put(system.packages(builder), "/root/old")
+    tree.put(newer(builder, tmp_path), "/root/new")
+    before = tree.files()
+    install = "apt-get install -y --allow-downgrades /root/{}/*.deb"
+    old = system.packages(builder)[0].name.split("_")[1]
+    for version, folder in ((old, "old"), ("99.0.0", "new"), (old, "old")):
+        tree.run(install.format(folder))
+        status = tree.run("dkms status").splitlines()
+        assert len(status) == 1
+        assert status[0].startswith(f"ivshmem/{version}, ")
+        assert status[0].endswith(": installed")
+        assert tree.run("ivshmemctl --version") == f"ivshmemctl {version}\n"
+    names = " ".join(deb.name.split("_")[0] for deb in system.packages(builder))
+    tree.run(f"apt-get purge -y {names}")
+    after = tree.files()
+    # What other packages keep for themselves.
+    theirs = re.compile(r"/var/lib/(dpkg|apt|systemd|dkms/mok)|/var/lib/dkms |"
+                        r"/etc/(group|gshadow|ld\.so\.cache)-? |"
+                        r"(/usr)?/lib/modules/[^/]+/modules\.[\w.]+ ")
+    left = {line for line in before ^ after if not theirs.match(line)}
+    assert not sorted(left)
