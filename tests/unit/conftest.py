@@ -10,8 +10,10 @@ import pytest
 pytest.register_assert_rewrite("serverlab")
 
 # pylint: disable=wrong-import-position
-from serverlab import BOUND, BUILD, TOP, Server  # noqa: E402
+from lab import kernels  # noqa: E402
+from serverlab import BOUND, BUILD, Server, build  # noqa: E402
 
+PAGES = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 
 
@@ -19,10 +21,27 @@ SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 def server_program():
     """The server with sanitizers."""
     out = BUILD / "san"
-    subprocess.run(["make", "-s", "-C", TOP / "tools/ivshmem-server",
-                    f"O={out}", "SECCOMP=no",
-                    f"CFLAGS=-O1 -g {SANITIZERS}"], check=True)
+    build("tools/ivshmem-server", "SECCOMP=no", f"CFLAGS=-O1 -g {SANITIZERS}",
+          out=out)
     return out / "bin" / "ivshmem-server"
+
+
+@pytest.fixture(name="huge_pages")
+def fixture_huge_pages():
+    """Sets how many free pages of 2 MiB there are: of no other test's, and 0 in
+    the end."""
+    pool = PAGES / "nr_hugepages"
+
+    def make(number):
+        pool.write_text(str(number))
+        if pool.read_text() != f"{number}\n":
+            pytest.skip("there is no room for huge pages")
+
+    with kernels.locked(pathlib.Path(tempfile.gettempdir(), "ivshmem-pages")):
+        if not os.access(pool, os.W_OK) or pool.read_text() != "0\n":
+            pytest.skip("huge pages cannot be had, or are in use")
+        yield make
+        pool.write_text("0")
 
 
 @pytest.fixture(name="folder")

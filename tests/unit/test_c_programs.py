@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from serverlab import BOUND, BUILD, TOP
+from serverlab import BOUND, BUILD, TOP, build
 
 HERE = TOP / "tests/unit"
 NAMES = subprocess.run(["make", "-s", "-C", HERE, "list"], check=True, text=True,
@@ -15,7 +15,7 @@ NAMES = subprocess.run(["make", "-s", "-C", HERE, "list"], check=True, text=True
 def test_c_program(name):
     """Builds and runs one."""
     program = BUILD / "unit" / name
-    subprocess.run(["make", "-s", "-C", HERE, f"O={BUILD}", program], check=True)
+    build(HERE, program)
     run = subprocess.run([program], stderr=subprocess.PIPE, text=True,
                          timeout=BOUND, check=False)
     assert run.returncode == 0, run.stderr

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: MIT
 """ivshmemctl without a device, and with fake_device.c in the place of one."""
 import os
-import pathlib
 import struct
 import subprocess
 import threading
@@ -9,8 +8,9 @@ import time
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("O", TOP / "build"))
+from lab import kernels
+from serverlab import BUILD, TOP, build
+
 NODE = "/dev/ivshmem0"
 MIB = 1 << 20
 SIZE = 4 * MIB
@@ -28,9 +28,8 @@ def ctl(request):
         flags = ["CFLAGS=-O1 -g -fsanitize=address,undefined "
                  "-fno-sanitize-recover=all"]
     for part in "libivshmem", "ivshmemctl":
-        subprocess.run(["make", "-s", "-C", TOP / "tools" / part, f"O={out}",
-                        *flags, "static" if part == "libivshmem" else "all"],
-                       check=True)
+        build(f"tools/{part}", *flags,
+              "static" if part == "libivshmem" else "all", out=out)
     return out / "bin" / "ivshmemctl"
 
 
@@ -39,9 +38,11 @@ def preload():
     """The fake device as a library."""
     library = BUILD / "tests" / "fake_device.so"
     library.parent.mkdir(parents=True, exist_ok=True)
-    subprocess.run(["gcc", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror", "-O1",
-                    "-shared", "-fPIC", f"-I{TOP}/include/uapi", "-o", library,
-                    TOP / "tests/unit/fake_device.c"], check=True)
+    with kernels.locked(BUILD / "lab.lock"):
+        subprocess.run(["gcc", "-D_GNU_SOURCE", "-Wall", "-Wextra", "-Werror",
+                        "-O1", "-shared", "-fPIC", f"-I{TOP}/include/uapi",
+                        "-o", library, TOP / "tests/unit/fake_device.c"],
+                       check=True)
     return library
 
 

@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: MIT
 """libivshmem: its calls on a fake device, and what programs build against."""
 import os
-import pathlib
 import re
 import shutil
 import subprocess
 
 import pytest
 
-TOP = pathlib.Path(__file__).resolve().parents[2]
-BUILD = pathlib.Path(os.environ.get("O", TOP / "build"))
+from serverlab import BUILD, TOP, build
+
 SOURCE = TOP / "tools" / "libivshmem"
 SHARED = BUILD / "lib" / "libivshmem.so.0"
 WARN = ["-Wall", "-Wextra", "-Werror", "-Wpedantic", "-Wshadow"]
@@ -22,7 +21,7 @@ def output(*command, **kwargs):
 
 @pytest.fixture(scope="module", autouse=True)
 def fixture_build():
-    subprocess.run(["make", "-s", "-C", SOURCE, f"O={BUILD}"], check=True)
+    build(SOURCE)
 
 
 def symbols_of_map():
@@ -119,8 +118,8 @@ def test_calls(tmp_path):
 def test_install(tmp_path):
     """A program finds all it needs through pkg-config, dynamic and static."""
     # What is installed elsewhere must not stay in the tree's own build.
-    build = tmp_path / "build"
-    subprocess.run(["make", "-s", "-C", SOURCE, "install", f"O={build}",
+    out = tmp_path / "build"
+    subprocess.run(["make", "-s", "-C", SOURCE, "install", f"O={out}",
                     f"DESTDIR={tmp_path}", "prefix=/usr",
                     "libdir=/usr/lib/abc"], check=True)
     env = {**os.environ, "PKG_CONFIG_PATH": "",

@@ -5,7 +5,7 @@ import subprocess
 
 import pytest
 
-from serverlab import BUILD, TOP
+from serverlab import BUILD, build
 
 SEEDS = [b"size 64M\nvectors 4\nstall-timeout 1.5\n",
          b"# nothing\n\nallow-uid 0\nmode 0660\nquiet\n",
@@ -16,8 +16,7 @@ SEEDS = [b"size 64M\nvectors 4\nstall-timeout 1.5\n",
 def test_options(tmp_path):
     """Files and command lines, for some seconds."""
     program = BUILD / "unit/fuzz_options"
-    subprocess.run(["make", "-s", "-C", TOP / "tests/unit", f"O={BUILD}",
-                    program], check=True)
+    build("tests/unit", program)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
     for number, seed in enumerate(SEEDS):

@@ -6,7 +6,7 @@ import subprocess
 
 import pytest
 
-from serverlab import BUILD, TOP, Server, wait_until
+from serverlab import BUILD, Server, build, wait_until
 
 
 @pytest.fixture(name="programs", scope="module")
@@ -14,8 +14,7 @@ def fixture_programs():
     """The server as it is installed, without sanitizers, and its clients."""
     for folder, target in (("tools/ivshmem-server", "all"),
                            ("tests/unit", BUILD / "unit/crowd")):
-        subprocess.run(["make", "-s", "-C", TOP / folder, f"O={BUILD}", target],
-                       check=True)
+        build(folder, target)
     return BUILD / "bin/ivshmem-server", BUILD / "unit/crowd"
 
 

@@ -14,7 +14,8 @@ import pytest
 F_GET_SEALS = 1034
 SIZE = 64 << 10
 NODES = pathlib.Path("/sys/devices/system/node/online")
-PAGES = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
+FREE_PAGES = pathlib.Path(
+    "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
 
 
 @pytest.fixture(name="name")
@@ -129,30 +130,20 @@ def test_no_huge_pages(run, folder):
                      "enough huge pages are free|No such device|Invalid)", err)
 
 
-def test_huge_pages(server):
+def test_huge_pages(server, huge_pages):
     """Huge pages, as many as are needed and no more, sealed."""
-    try:
-        if (PAGES / "nr_hugepages").read_text() != "0\n":
-            pytest.skip("somebody has made huge pages for a use of their own")
-        (PAGES / "nr_hugepages").write_text("2")
-    except OSError as err:
-        pytest.skip(f"cannot make huge pages: {err}")
-    try:
-        if (PAGES / "nr_hugepages").read_text() != "2\n":
-            pytest.skip("there is no room for huge pages")
-        running = server("--hugetlb", "2M", "--size", "4M")
-        client = running.join()
-        assert os.fstat(client.memory).st_blksize == 2 << 20
-        assert (PAGES / "free_hugepages").read_text() == "0\n"
-        assert fcntl.fcntl(client.memory, F_GET_SEALS) & 7 == 7
-        with mmap.mmap(client.memory, 4 << 20) as memory:
-            assert memory[:] == bytes(4 << 20)
-            memory[-1] = 1
-        running.leave_all()
-        running.end()
-        assert (PAGES / "free_hugepages").read_text() == "2\n"
-    finally:
-        (PAGES / "nr_hugepages").write_text("0")
+    huge_pages(2)
+    running = server("--hugetlb", "2M", "--size", "4M")
+    client = running.join()
+    assert os.fstat(client.memory).st_blksize == 2 << 20
+    assert FREE_PAGES.read_text() == "0\n"
+    assert fcntl.fcntl(client.memory, F_GET_SEALS) & 7 == 7
+    with mmap.mmap(client.memory, 4 << 20) as memory:
+        assert memory[:] == bytes(4 << 20)
+        memory[-1] = 1
+    running.leave_all()
+    running.end()
+    assert FREE_PAGES.read_text() == "2\n"
 
 
 @pytest.mark.parametrize("prefault", [False, True])

@@ -9,7 +9,7 @@ import subprocess
 
 import pytest
 
-from serverlab import BOUND, BUILD, TOP, wait_until
+from serverlab import BOUND, BUILD, TOP, build, wait_until
 
 SIZE = 64 << 10
 DIRECTORY = 12288
@@ -134,30 +134,20 @@ def test_directory_cut_off(server, folder):
     assert read_directory(a)[1] == {0, 1, 2, 3, 4}
 
 
-def test_directory_huge(server):
+def test_directory_huge(server, huge_pages):
     """In huge pages, too."""
-    pool = "/proc/sys/vm/nr_hugepages"
-    try:
-        with open(pool, "w", encoding="ascii") as file:
-            file.write("1")
-    except OSError as err:
-        pytest.skip(f"cannot make huge pages: {err}")
-    try:
-        running = server("--directory", "--hugetlb", "2M", "--size", "2M")
-        a, b = running.join(), running.join()
-        assert read_directory(a, 2 << 20)[1] == {a.id, b.id}
-        running.leave_all()
-        running.end()
-    finally:
-        with open(pool, "w", encoding="ascii") as file:
-            file.write("0")
+    huge_pages(1)
+    running = server("--directory", "--hugetlb", "2M", "--size", "2M")
+    a, b = running.join(), running.join()
+    assert read_directory(a, 2 << 20)[1] == {a.id, b.id}
+    running.leave_all()
+    running.end()
 
 
 def test_command(server, folder):
     """ivshmemctl prints what the server wrote."""
     for part in "libivshmem", "ivshmemctl":
-        subprocess.run(["make", "-s", "-C", TOP / "tools" / part,
-                        f"O={BUILD}"], check=True)
+        build(f"tools/{part}")
     fake = folder / "fake.so"
     subprocess.run(["gcc", "-D_GNU_SOURCE", "-shared", "-fPIC",
                     f"-I{TOP}/include/uapi", "-o", fake,

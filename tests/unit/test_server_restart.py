@@ -4,13 +4,12 @@ import os
 import select
 import signal
 import struct
-import subprocess
 import time
 
 import pytest
 
 from manager import Manager
-from serverlab import BOUND, BUILD, TOP, Client, Closed, Server
+from serverlab import BOUND, BUILD, Client, Closed, Server, build
 
 KILLED = -signal.SIGKILL
 
@@ -378,11 +377,9 @@ def known(stream):
 
 def test_killed_anywhere(folder):
     """Wherever it is killed, clients are in step, and at most one is lost."""
-    subprocess.run(["make", "-s", "-C", TOP / "tools/ivshmem-server",
-                    f"O={BUILD}"], check=True)
+    build("tools/ivshmem-server")
     preload = BUILD / "unit/kill_at.so"
-    subprocess.run(["make", "-s", "-C", TOP / "tests/unit", f"O={BUILD}",
-                    preload], check=True)
+    build("tests/unit", preload)
     at, killed, lost = 0, True, 0
     while killed:
         at += 1

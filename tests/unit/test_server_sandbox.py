@@ -15,7 +15,7 @@ import subprocess
 
 import pytest
 
-from serverlab import BUILD, TOP, Server, wait_until
+from serverlab import BUILD, Server, build, wait_until
 from test_server_access import own_cgroup
 
 ME = os.geteuid()
@@ -25,8 +25,7 @@ ME = os.geteuid()
 def program():
     """The server without sanitizers, which make calls of their own."""
     out = BUILD / "sandbox"
-    subprocess.run(["make", "-s", "-C", TOP / "tools/ivshmem-server",
-                    f"O={out}"], check=True)
+    build("tools/ivshmem-server", out=out)
     return out / "bin" / "ivshmem-server"
 
 
