@@ -7,13 +7,15 @@ import time
 
 import pytest
 
-from lab import kernels
+from lab import debugkernel, kernels
 from lab.build import Builder
 
 
 def pytest_addoption(parser):
     parser.addoption("--kernels", default="6.1,6.12",
                      help="kernels to boot, by name (default: %(default)s)")
+    parser.addoption("--ci", action="store_true",
+                     help="of debug and kcsan, run what is marked for it only")
     parser.addoption("--minutes", type=float,
                      help="skip the tests that have not begun by then")
 
@@ -42,16 +44,19 @@ def pytest_generate_tests(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Keeps only_on() and not_on()."""
+    """Keeps only_on(), not_on() and --ci."""
     left = []
     for item in list(items):
-        params = getattr(getattr(item, "callspec", None), "params", {})
+        name = getattr(getattr(item, "callspec", None), "params",
+                       {}).get("kernel")
         only = item.get_closest_marker("only_on")
-        if only and params.get("kernel") not in only.args:
+        if only and name not in only.args or (
+                config.getoption("--ci") and name in debugkernel.FLAGS and
+                not item.get_closest_marker(f"ci_{name}")):
             items.remove(item)
             left.append(item)
         for mark in item.iter_markers("not_on"):
-            if params.get("kernel") in mark.args:
+            if name in mark.args:
                 item.add_marker(pytest.mark.skip(**mark.kwargs))
     config.hook.pytest_deselected(items=left)
 
