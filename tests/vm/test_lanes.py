@@ -1,12 +1,9 @@
 # SPDX-License-Identifier: MIT
 """Mistakes put into the driver on purpose: what is to notice them, does."""
 
-import shutil
-
 import pytest
 
-from lab import guestmod
-from lab.build import MODULE_SOURCES, TOP
+from lab import guestmod, mistakes
 from lab.cluster import guest
 from lab.tap import TapError, run_guest_program
 from lab.vm import VMError
@@ -17,17 +14,10 @@ RING = """cd /sys/class/misc/ivshmem0
 ivshmemctl ring $(cat position) 0
 until [ $(cat counts/0) -gt 0 ]; do sleep 0.1; done"""
 
-# A copy of the driver has them all, and a parameter that chooses one: 0 is none.
 MISTAKES = ["none", "use after free", "leak", "out of bounds", "sleep", "lock",
             "lost wake-up", "data race"]
-# File, what stands there once, and what stands there instead; {name} is true if
-# that mistake is chosen.
+# As in mistakes.make().
 EDITS = [
-    ("ivshmem.h", "#endif /* IVSHMEM_H */", "extern int ivshmem_mistake;\n#endif"),
-    ("pci.c", "static DEFINE_IDA(ivshmem_ida);",
-     "int ivshmem_mistake;\n"
-     "module_param_named(mistake, ivshmem_mistake, int, 0444);\n"
-     "static DEFINE_IDA(ivshmem_ida);"),
     ("chardev.c", """\
 	kvfree(ifile);
 	ivshmem_device_put(ivs);
@@ -77,37 +67,19 @@ EDITS = [
 ]
 
 
-def make_mistakes(folder):
-    """A copy of what the module is made of, with the mistakes in it."""
-    shutil.rmtree(folder, ignore_errors=True)
-    for source in MODULE_SOURCES:
-        for path in sorted((TOP / source).rglob("*.[ch]")) or [TOP / source]:
-            copy = folder / path.relative_to(TOP)
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(path, copy)
-    shutil.copy(TOP / "driver/probe.mk", folder / "driver")
-    chosen = {name: f"(ivshmem_mistake == {number})"
-              for number, name in enumerate(MISTAKES)}
-    for name, right, wrong in EDITS:
-        path = folder / "driver" / name
-        text = path.read_text()
-        assert text.count(right) == 1, f"{name} has changed: {right}"
-        path.write_text(text.replace(right, wrong.format(**chosen)))
-
-
 @pytest.fixture(scope="session")
-def mistakes(builder):
+def sources(builder):
     """The copy, and where it is."""
     folder = builder.out / "mistakes"
-    builder.once("mistakes", make_mistakes, folder)
+    builder.once("mistakes", mistakes.make, folder, MISTAKES, EDITS)
     return folder
 
 
 @pytest.fixture
-def boot(vms, builder, kernel, mistakes):
+def boot(vms, builder, kernel, sources):
     """Boots a VM whose driver makes one mistake."""
     def boot_one(name):
-        return vms(guest(own=builder.module(kernel, sources=mistakes),
+        return vms(guest(own=builder.module(kernel, sources=sources),
                          append=f"ivshmem.mistake={MISTAKES.index(name)}"))[0]
     return boot_one
 
