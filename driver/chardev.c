@@ -39,7 +39,7 @@ static int ivshmem_chardev_open(struct inode *inode, struct file *file)
 	init_waitqueue_head(&ifile->wait);
 	mutex_init(&ifile->read_lock);
 	ivshmem_subscribe_init(ifile);
-	ifile->joins = atomic64_read(&ivs->joins);
+	atomic64_set(&ifile->joins, atomic64_read(&ivs->joins));
 	for (v = 0; v < ivs->nr_vectors; v++)
 		atomic64_set(&ifile->seen[v],
 			     atomic64_read(&ivs->vectors[v].count));
@@ -107,18 +107,24 @@ static int ivshmem_chardev_report(struct ivshmem_file *ifile,
 
 	for_each_set_bit_from(v, ifile->subscribed, to) {
 		struct ivshmem_event event = { .vector = v };
+		u64 seen, joined, joins;
 		size_t copied;
-		u64 joins;
 
 		/* Pairs with what comes before SUBSCRIBE sets the bit. */
 		smp_rmb();
+		/*
+		 * Before what they are compared with, and kept: SUBSCRIBE may set
+		 * them anew while the event is copied.
+		 */
+		joined = atomic64_read_acquire(&ifile->joins);
+		seen = atomic64_read_acquire(&ifile->seen[v]);
 		/* The handler counts after it has written the others. */
 		event.count = atomic64_read_acquire(&ivs->vectors[v].count);
 		event.status = READ_ONCE(ivs->vectors[v].status);
 		joins = atomic64_read(&ivs->joins);
-		if (event.count == atomic64_read(&ifile->seen[v]))
+		if (event.count == seen)
 			continue;
-		if (v == 0 && joins != ifile->joins)
+		if (v == 0 && joins != joined)
 			event.flags |= IVSHMEM_EVENT_JOIN;
 		if (iov_iter_count(iter) < sizeof(event))
 			return -ENOSPC;
@@ -127,9 +133,10 @@ static int ivshmem_chardev_report(struct ivshmem_file *ifile,
 			iov_iter_revert(iter, copied);
 			return -EFAULT;
 		}
-		atomic64_set(&ifile->seen[v], event.count);
+		/* Unless SUBSCRIBE did, which knows of more. */
+		atomic64_cmpxchg(&ifile->seen[v], seen, event.count);
 		if (v == 0)
-			ifile->joins = joins;
+			atomic64_cmpxchg(&ifile->joins, joined, joins);
 		ifile->next = v + 1;
 	}
 	return 0;

@@ -54,7 +54,8 @@ static void ivshmem_irq_fire(struct ivshmem_vector *vec)
 	/*
 	 * Orders the new count before the look for whom to tell. Pairs with the
 	 * barrier between queueing up and looking at the count: that of
-	 * prepare_to_wait(), and the smp_mb() in poll and in ivshmem_irq_bind().
+	 * prepare_to_wait(), and the smp_mb() in poll, in ivshmem_irq_bind() and in
+	 * ivshmem_subscribe_tell().
 	 */
 	count = atomic64_inc_return(&vec->count);
 	trace_interrupt(ivs, vec - ivs->vectors, count);

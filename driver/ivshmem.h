@@ -154,16 +154,17 @@ struct ivshmem_link {
  * @fasync:     who wants SIGIO
  * @read_lock:  serializes readers; held while copying to user memory
  * @next:       vector at which the next read() starts to look; @read_lock
- * @joins:      of the notices that a peer has come, how many read() has reported;
- *              @read_lock
  * @refused:    a reader that does not wait came while another held @read_lock
- * @lock:       guards what follows but @seen; held for a bounded time
+ * @lock:       guards what follows but @joins and @seen; held for a bounded time
  * @listening:  the links are in their queues
  * @any:        the link of a file that subscribes to all vectors
  * @links:      instead of it, one link for each subscribed vector; or NULL
  * @subscribed: which vectors; also read without the lock
+ * @joins:      of the notices that a peer has come, how many read() has reported;
+ *              as @seen[0]
  * @seen:       the count of each vector that read() last reported; written under
- *              @read_lock, or under @lock while the vector is not subscribed
+ *              @lock while the vector is not subscribed, or under @read_lock if
+ *              it is still what the reader found
  */
 struct ivshmem_file {
 	struct ivshmem_device *ivs;
@@ -172,9 +173,8 @@ struct ivshmem_file {
 	wait_queue_head_t wait;
 	struct fasync_struct *fasync;
 
-	struct mutex read_lock;		/* next to joins, seen */
+	struct mutex read_lock;		/* next, joins, seen */
 	unsigned int next;
-	u64 joins;
 	bool refused;
 
 	struct mutex lock;		/* listening to subscribed */
@@ -183,6 +183,7 @@ struct ivshmem_file {
 	struct ivshmem_link *links;
 	DECLARE_BITMAP(subscribed, IVSHMEM_MAX_VECTORS);
 
+	atomic64_t joins;
 	atomic64_t seen[];
 };
 

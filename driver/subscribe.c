@@ -120,12 +120,14 @@ bool ivshmem_subscribe_pending(struct ivshmem_file *ifile)
 {
 	struct ivshmem_device *ivs = ifile->ivs;
 	unsigned int v;
+	u64 seen;
 
 	for_each_set_bit(v, ifile->subscribed, ivs->nr_vectors) {
 		/* Pairs with what comes before the bit is set. */
 		smp_rmb();
-		if (atomic64_read(&ivs->vectors[v].count) !=
-		    atomic64_read(&ifile->seen[v]))
+		/* Before the count, or it may be of one that is newer. */
+		seen = atomic64_read_acquire(&ifile->seen[v]);
+		if (atomic64_read(&ivs->vectors[v].count) != seen)
 			return true;
 	}
 	return false;
@@ -137,6 +139,11 @@ bool ivshmem_subscribe_pending(struct ivshmem_file *ifile)
  */
 void ivshmem_subscribe_tell(struct ivshmem_file *ifile)
 {
+	/*
+	 * Links are in their queues before counts are looked at. Pairs with the
+	 * counting in the interrupt handler.
+	 */
+	smp_mb();
 	/* They are to look themselves: io_uring takes a mask for the answer. */
 	wake_up_all(&ifile->wait);
 	if (ivshmem_subscribe_pending(ifile))
@@ -193,8 +200,12 @@ int ivshmem_subscribe_set(struct ivshmem_file *ifile,
 		if (vectors && !test_bit(v, vectors)) {
 			clear_bit(v, ifile->subscribed);
 		} else if (!test_bit(v, ifile->subscribed)) {
-			atomic64_set(&ifile->seen[v],
-				     atomic64_read(&ivs->vectors[v].count));
+			if (v == 0)
+				atomic64_set_release(&ifile->joins,
+						     atomic64_read(&ivs->joins));
+			/* Who reads this reads no older count after it. */
+			atomic64_set_release(&ifile->seen[v],
+					     atomic64_read(&ivs->vectors[v].count));
 			/*
 			 * No reader may see the bit and the old count. Pairs with
 			 * smp_rmb() where the bits are gone through.
