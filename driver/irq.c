@@ -92,11 +92,13 @@ static irqreturn_t ivshmem_irq_msix(int irq, void *data)
 
 static void ivshmem_irq_unpause(struct ivshmem_device *ivs)
 {
+	unsigned long flags;
+
 	/* Others on the line call the handler too: it must not pause in between. */
-	disable_irq(ivs->pdev->irq);
+	spin_lock_irqsave(&ivs->pause_lock, flags);
 	WRITE_ONCE(ivs->paused, false);
 	pci_intx(ivs->pdev, 1);
-	enable_irq(ivs->pdev->irq);
+	spin_unlock_irqrestore(&ivs->pause_lock, flags);
 }
 
 static void ivshmem_irq_resume(struct work_struct *work)
@@ -115,14 +117,18 @@ static void ivshmem_irq_resume(struct work_struct *work)
 
 static void ivshmem_irq_pause(struct ivshmem_device *ivs)
 {
+	unsigned long flags;
+
 	if (!ivs->stuck)
 		dev_warn(&ivs->pdev->dev,
 			 "%s: interrupts without end, throttling them\n",
 			 ivs->name);
 	ivs->stuck = true;
 	/* Not by its mask register, which a broken device may ignore. */
+	spin_lock_irqsave(&ivs->pause_lock, flags);
 	WRITE_ONCE(ivs->paused, true);
 	pci_intx(ivs->pdev, 0);
+	spin_unlock_irqrestore(&ivs->pause_lock, flags);
 	schedule_delayed_work(&ivs->pause, IVSHMEM_STUCK_PAUSE);
 }
 
@@ -239,6 +245,7 @@ static void ivshmem_irq_init_intx(struct ivshmem_device *ivs)
 	int ret;
 
 	INIT_DELAYED_WORK(&ivs->pause, ivshmem_irq_resume);
+	spin_lock_init(&ivs->pause_lock);
 	ret = request_irq(pdev->irq, ivshmem_irq_intx, IRQF_SHARED,
 			  ivs->vectors->name, ivs->vectors);
 	if (ret) {

@@ -80,6 +80,7 @@ struct ivshmem_vector {
  * @vectors:     at least @nr_vectors of them
  * @joins:       notices that a peer has come
  * @pause:       ends a pause of the interrupt pin
+ * @pause_lock:  guards @paused together with the pin; taken in its handler
  * @paused:      it is off, because its interrupts had no end
  * @handled:     its interrupts so far; used by its handler alone
  * @stuck:       the log says that they had no end; likewise
@@ -123,6 +124,7 @@ struct ivshmem_device {
 	struct ivshmem_vector *vectors;
 	atomic64_t joins;
 	struct delayed_work pause;
+	spinlock_t pause_lock;		/* paused, the pin; irqsave */
 	bool paused;
 	unsigned int handled;
 	bool stuck;
