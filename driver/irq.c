@@ -256,6 +256,8 @@ static void ivshmem_irq_init_intx(struct ivshmem_device *ivs)
 	ivs->nr_vectors = 1;
 	ivs->irq_mode = IVSHMEM_IRQ_INTX;
 	writel(IVSHMEM_MASK_ALL, ivs->regs + IVSHMEM_REG_MASK);
+	/* Off since the device was enabled. */
+	ivshmem_irq_unpause(ivs);
 }
 
 /**

@@ -105,6 +105,13 @@ static int ivshmem_pci_probe(struct pci_dev *pdev,
 		ivshmem_pci_fail(pdev, ret, "cannot enable the device\n");
 		goto err_ida;
 	}
+	/*
+	 * That has let the pin interrupt. Until there is a handler, or if there
+	 * never is, a device that will not be quiet would hold a line that others
+	 * share, and nobody could make it fall.
+	 */
+	if (pdev->pin)
+		pci_intx(pdev, 0);
 
 	ret = pci_request_regions_exclusive(pdev, KBUILD_MODNAME);
 	if (ret) {

@@ -148,6 +148,29 @@ def test_wrong_position(machine):
     machine.healthy()
 
 
+@pytest.mark.parametrize("position", [65536, 0xffffffff])
+def test_failed_line(machine, position):
+    """A device that holds its line leaves it in peace while the driver waits for
+    a position, and when that has been in vain."""
+    model, vm = machine.models["pins"], machine.vm
+    number = line(vm)[0]
+    machine.unbind("pins", 1)
+    model.command("position", 1, position)
+    model.command("mode", 1, "deaf")
+    sent = model.stats(1)["interrupts"]
+    assert not machine.bind("pins", 1)
+    assert machine.said(["pins", 1], f"position register reads {position:#x}")
+    assert machine.quiet(number)
+    # One, as enabling the device enables its pin.
+    assert model.stats(1)["interrupts"] <= sent + 1
+    assert "nobody cared" not in vm.since()
+    model.command("mode", 1, "none")
+    model.command("position", 1, 1)
+    assert machine.bind("pins", 1)
+    run_guest_program(vm, "intx_pair", machine.node("pins", 0),
+                      machine.node("pins", 1), 20)
+
+
 def line(vm) -> tuple:
     """The line that both pins share with another driver: number, interrupts."""
     lines = [l.split() for l in vm.check("cat /proc/interrupts").splitlines()
