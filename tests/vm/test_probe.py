@@ -73,7 +73,9 @@ def unload(vm):
 
 def said(vm, start):
     """What the driver has said since: not the core's own report on it."""
-    text = vm.log()[start:vm.mark("said")]
+    # Up to the mark the log is complete, but only once the mark is there.
+    end = vm.mark("said")
+    text = vm.log()[start:end]
     return [line for line in text.splitlines() if re.search(r"\bivshmem\b", line)
             and not re.search(r"probe (of|with)\b.* failed with error", line)
             and "lab " not in line]
