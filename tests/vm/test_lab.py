@@ -91,6 +91,22 @@ def test_tap_right():
     assert tap.judge("program", 0, "1..0 # SKIP no d\n").skip_all == "no d"
 
 
+def test_metapackages(monkeypatch, tmp_path):
+    """Of a kernel's packages those are fetched that have something in them."""
+    unpacked = {}
+    monkeypatch.setattr(kernels.Archive, "unpack",
+                        lambda self, packages, root: unpacked.update(packages))
+    full = {f"linux-{part}": "1" for part in (
+        "image-5.10.0-46-cloud-amd64", "headers-5.10.0-46-cloud-amd64",
+        "headers-5.10.0-46-common", "kbuild-5.10", "kbuild-6.12.117+deb12",
+        "image-6.12.117+deb12-amd64", "modules-7.3.4+deb13-amd64")}
+    empty = {f"linux-{part}": "1" for part in (
+        "image-cloud-amd64", "headers-amd64", "image-6.12-amd64",
+        "headers-6.12-rt-amd64")}
+    kernels.KernelArchive(["suite"]).unpack({**full, **empty}, tmp_path)
+    assert unpacked == full
+
+
 def test_no_model(vms, monkeypatch, tmp_path):
     """Where no QEMU can be had that takes a device from a process, a test that
     needs one is skipped, and says why."""

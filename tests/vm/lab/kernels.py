@@ -40,6 +40,11 @@ TOOLCHAINS = {
 PARTS = re.compile(r"^linux-(image|headers|kbuild|modules|binary|base)-\d")
 
 
+# A metapackage has at most the series in its name, the build tools of some
+# series too.
+REAL = re.compile(r"^linux-kbuild-|-\d+\.\d+\.\d")
+
+
 class Unavailable(Exception):
     """A kernel, or another piece of the lab, cannot be had; says why."""
 
@@ -242,6 +247,16 @@ class Archive:
         shutil.rmtree(debs)
 
 
+class KernelArchive(Archive):
+    """An archive that has kernels."""
+
+    def unpack(self, packages: dict, root: Path):
+        """Leaves out the metapackages: they are empty, and mirrors have lost
+        some of them while they have the kernel itself."""
+        super().unpack({name: version for name, version in packages.items()
+                        if REAL.search(name)}, root)
+
+
 def extract_vmlinux(image: bytes) -> bytes:
     """Takes the ELF file out of a bzImage (see Documentation/x86/boot.rst)."""
     if image[0x202:0x206] != b"HdrS":
@@ -375,7 +390,8 @@ def get(name: str) -> Kernel:
         prepare(root)
         relocate(root, final)
 
-    root = bring(cache_dir() / "kernels" / name, suites, metas, finish)
+    root = bring(cache_dir() / "kernels" / name, suites, metas, finish,
+                 archive=KernelArchive)
     return Kernel(name, (root / "release").read_text(), root)
 
 
