@@ -173,6 +173,8 @@ def test_failed_line(machine, position):
 
 def line(vm) -> tuple:
     """The line that both pins share with another driver: number, interrupts."""
+    if vm.run("[ -e /sys/bus/pci/drivers/uhci_hcd ]").rc:
+        pytest.skip("the kernel has no uhci_hcd to share the line with")
     lines = [l.split() for l in vm.check("cat /proc/interrupts").splitlines()
              if l.count("ivshmem") == 2 and "uhci_hcd" in l]
     assert len(lines) == 1, "the devices do not share a line"
@@ -226,7 +228,7 @@ def test_endless(machine, mode):
     once, leave the machine alive; when it ends the device works."""
     model, vm = machine.models["pins"], machine.vm
     assert machine.rebind("pins", 1)
-    before = model.stats(1)["interrupts"]
+    number, before = line(vm)[0], model.stats(1)["interrupts"]
     warnings = "dmesg | grep -c 'without end'"
     warned = int(vm.run(warnings).out)
     model.command("mode", 1, mode)
@@ -237,7 +239,6 @@ def test_endless(machine, mode):
     assert model.stats(1)["interrupts"] > before + 20
 
     # Without a driver the line is left in peace, whatever the device does.
-    number = line(vm)[0]
     machine.unbind("pins", 1)
     deadline = time.monotonic() + 30
     while not machine.quiet(number):

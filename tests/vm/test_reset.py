@@ -95,6 +95,11 @@ def need_state(vm, state):
         pytest.skip(f"the kernel has no state {state}")
 
 
+def need_pm_test(vm):
+    if vm.run("[ -e /sys/power/pm_test ]").rc:
+        pytest.skip("the kernel cannot stop on its way to sleep (PM_DEBUG)")
+
+
 def sleep(vm, state, level):
     """Lets the machine go to sleep as far as a level, and come back."""
     vm.check("echo 0 > /sys/module/suspend/parameters/pm_test_delay")
@@ -108,6 +113,7 @@ def sleep(vm, state, level):
 def test_sleep(slotted, state, level):
     """All of it but the last step, from which this machine does not wake."""
     need_state(slotted, state)
+    need_pm_test(slotted)
     use = Use(slotted)
     sleep(slotted, state, level)
     use.judge()
