@@ -14,6 +14,9 @@ CALL_DKMS = env -u MAKEFLAGS -u MAKELEVEL -u O $(DKMS)
 # What it builds from.
 DKMS_SRC = $(DESTDIR)/usr/src/ivshmem-$(VERSION)
 
+# What check-matrix boots.
+KERNELS	?= 5.10,5.10-cloud,5.10-rt,6.1,6.1-cloud,6.1-rt,6.12,6.12-cloud,6.12-rt,newest
+
 PYTEST	= env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest -n $(JOBS)
 
 all: tools modules ## Build the tools, and the module for KDIR
@@ -74,6 +77,11 @@ check: ## Run all tests (ARGS= for pytest, as ARGS="-k basic --kernels 6.1")
 	@tests/install-deps check
 	$(PYTEST) tests $(ARGS)
 
+check-matrix: ## Fill the table of lanes and KERNELS= (LANES=files)
+	@tests/install-deps check
+	$(PYTEST) $(or $(LANES),tests) --kernels $(KERNELS) \
+		--matrix Documentation/matrix.rst $(ARGS)
+
 check-debug: ## Run the VM tests on kernels that notice mistakes (built once)
 	@tests/install-deps check
 	$(PYTEST) tests/vm --kernels debug,kcsan $(ARGS)
@@ -111,5 +119,5 @@ clean: ## Remove everything that was built
 	rm -rf $(O)
 
 .PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \
-	deb rpm html demo shell check check-debug fuzz fuzz-server soak bench \
-	bench-server deps clean
+	deb rpm html demo shell check check-debug check-matrix fuzz fuzz-server \
+	soak bench bench-server deps clean

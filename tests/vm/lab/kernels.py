@@ -121,6 +121,8 @@ def run(argv, **kwargs) -> str:
         raise Unavailable(f"{argv[0]}: {err.strerror}") from None
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip()).splitlines()
+        # What apt warns of is no reason.
+        lines = [line for line in lines if not line.startswith("W: ")]
         raise Unavailable(f"{Path(argv[0]).name} {argv[1]}: "
                           + "; ".join(lines[-3:]))
     return done.stdout
