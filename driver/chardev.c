@@ -37,6 +37,7 @@ static int ivshmem_chardev_open(struct inode *inode, struct file *file)
 	ifile->ivs = ivs;
 	ifile->writable = file->f_mode & FMODE_WRITE;
 	init_waitqueue_head(&ifile->wait);
+	init_waitqueue_head(&ifile->turn);
 	mutex_init(&ifile->read_lock);
 	ivshmem_subscribe_init(ifile);
 	atomic64_set(&ifile->joins, atomic64_read(&ivs->joins));
@@ -143,6 +144,25 @@ static int ivshmem_chardev_report(struct ivshmem_file *ifile,
 }
 
 /*
+ * Waits for the other readers, of which one may be stuck in a page fault. It is no
+ * wait for the lock itself, so that unplugging ends it. Returns 0, -ENODEV or
+ * -ERESTARTSYS.
+ */
+static int ivshmem_chardev_lock(struct ivshmem_file *ifile)
+{
+	struct mutex *lock = &ifile->read_lock;
+	bool locked;
+	int ret;
+
+	ret = wait_event_interruptible_exclusive(ifile->turn,
+						 (locked = mutex_trylock(lock)) ||
+						 ivshmem_device_gone(ifile->ivs));
+	if (locked)
+		return 0;
+	return ret ? ret : -ENODEV;
+}
+
+/*
  * A reader that does not wait is refused while another one reads. It may have
  * come for an event that the other does not take, and been told of it by what
  * tells once, as EPOLLET does; so it is told again.
@@ -160,8 +180,13 @@ static bool ivshmem_chardev_trylock(struct ivshmem_file *ifile)
 static void ivshmem_chardev_unlock(struct ivshmem_file *ifile)
 {
 	mutex_unlock(&ifile->read_lock);
-	/* Pairs with that between the attempts to lock. */
+	/*
+	 * Pairs with that between the attempts to lock, and with that of waiting
+	 * for a turn.
+	 */
 	smp_mb();
+	if (waitqueue_active(&ifile->turn))	/* ordered above */
+		wake_up(&ifile->turn);
 	if (READ_ONCE(ifile->refused) && xchg(&ifile->refused, false) &&
 	    ivshmem_subscribe_pending(ifile))
 		ivshmem_subscribe_tell(ifile);
@@ -181,8 +206,10 @@ static ssize_t ivshmem_chardev_fetch(struct ivshmem_file *ifile,
 	if (nonblock) {
 		if (!ivshmem_chardev_trylock(ifile))
 			return -EAGAIN;
-	} else if (mutex_lock_interruptible(&ifile->read_lock)) {
-		return -ERESTARTSYS;
+	} else {
+		ret = ivshmem_chardev_lock(ifile);
+		if (ret)
+			return ret;
 	}
 
 	start = ifile->next;
@@ -427,6 +454,7 @@ void ivshmem_chardev_hangup(struct ivshmem_device *ivs)
 	list_for_each_entry(ifile, &ivs->files, node) {
 		/* Exclusive waiters too, of which poll's would stop the rest. */
 		wake_up_all(&ifile->wait);
+		wake_up_all(&ifile->turn);
 		kill_fasync(&ifile->fasync, SIGIO, POLL_HUP);
 	}
 	mutex_unlock(&ivs->lock);

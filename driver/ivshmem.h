@@ -155,6 +155,7 @@ struct ivshmem_link {
  * @wait:       who waits in read(), poll() and for any vector
  * @fasync:     who wants SIGIO
  * @read_lock:  serializes readers; held while copying to user memory
+ * @turn:       the readers that wait for @read_lock
  * @next:       vector at which the next read() starts to look; @read_lock
  * @refused:    a reader that does not wait came while another held @read_lock
  * @lock:       guards what follows but @joins and @seen; held for a bounded time
@@ -176,6 +177,7 @@ struct ivshmem_file {
 	struct fasync_struct *fasync;
 
 	struct mutex read_lock;		/* next, joins, seen */
+	wait_queue_head_t turn;
 	unsigned int next;
 	bool refused;
 

@@ -18,7 +18,7 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
-#include "dev.h"
+#include "stuck.h"
 
 #define DRIVER		"/sys/bus/pci/drivers/ivshmem/"
 #define HANGUP		(POLLHUP | POLLERR)
@@ -73,6 +73,7 @@ static long long call_epoll(struct dev_call *c)
 enum {
 	IN_READ,
 	IN_READ_TWIN,
+	IN_READ_TURN,
 	IN_WAIT,
 	IN_WAIT_ANY,
 	IN_WAIT_TIMED,
@@ -87,7 +88,7 @@ enum {
 };
 
 static struct dev_call calls[SLEEPERS];
-static struct ivshmem_event events[2];
+static struct ivshmem_event events[3];
 static struct ivshmem_wait waits[3];
 static struct pollfd pfds[2];
 static struct epoll_event epolls[SLEEPERS - IN_EPOLL] = {
@@ -107,6 +108,32 @@ static void sleep_in(unsigned int i, long nr, int fd, void *arg,
 	dev_call_asleep(&calls[i], nr);
 }
 
+/* A reader that has an event and cannot get rid of it: it keeps others out. */
+static struct dev_call stuck = { .call = dev_call_read };
+static int stuck_uffd;
+
+static void start_stuck(void)
+{
+	stuck.arg = stuck_page(&stuck_uffd);
+	if (stuck.arg) {
+		dev_call_start(&stuck);
+		dev_call_asleep(&stuck, SYS_read);
+	} else {
+		NEED(read(stuck.fd, &events[2], sizeof(events[2])) > 0);
+	}
+}
+
+static void end_stuck(void)
+{
+	if (stuck.arg) {
+		stuck_release(stuck_uffd, stuck.arg);
+		NEED(dev_call_end(&stuck, DEV_LONG));
+		EXPECT_EQ(stuck.ret, sizeof(events[0]));
+		stuck_free(stuck_uffd, stuck.arg);
+	}
+	close(stuck.fd);
+}
+
 static void start_sleepers(int fd)
 {
 	struct ivshmem_info info = dev_info(fd);
@@ -122,6 +149,7 @@ static void start_sleepers(int fd)
 	}
 	sleep_in(IN_READ, SYS_read, fd, &events[0], dev_call_read);
 	sleep_in(IN_READ_TWIN, SYS_read, fd, &events[1], dev_call_read);
+	sleep_in(IN_READ_TURN, SYS_read, stuck.fd, &events[2], dev_call_read);
 	for (i = 0; i < 2; i++) {
 		pfds[i].fd = i ? fd : dev_open(O_RDONLY);
 		pfds[i].events = i ? 0 : POLLIN;
@@ -141,7 +169,8 @@ static void start_sleepers(int fd)
 static void end_sleepers(void)
 {
 	static const char * const names[] = {
-		"read", "read beside it", "WAIT", "WAIT for any vector",
+		"read", "read beside it", "read behind a stuck one",
+		"WAIT", "WAIT for any vector",
 		"WAIT with a timeout", "poll", "poll for nothing", "select",
 		"epoll", "epoll for edges",
 		"exclusive epoll", "exclusive epoll beside it",
@@ -228,6 +257,33 @@ static pid_t start_child(unsigned char *mem, int *go)
 	return pid;
 }
 
+/* A file that asks for a queued signal. */
+static int open_async(void)
+{
+	int fd = dev_open(O_RDONLY);
+
+	NEED(!fcntl(fd, F_SETOWN, getpid()));
+	NEED(!fcntl(fd, F_SETSIG, SIGRTMIN));
+	NEED(!fcntl(fd, F_SETFL, O_ASYNC));
+	return fd;
+}
+
+static void check_async(int fd)
+{
+	const struct timespec timeout = { .tv_sec = 20 };
+	siginfo_t got;
+	sigset_t set;
+
+	POISON(got);
+	sigemptyset(&set);
+	sigaddset(&set, SIGRTMIN);
+	EXPECT_EQ(sigtimedwait(&set, &got, &timeout), SIGRTMIN);
+	EXPECT_EQ(got.si_code, POLL_HUP);
+	EXPECT_EQ(got.si_fd, fd);
+	EXPECT_EQ(got.si_band & (POLLHUP | POLLERR), POLLHUP | POLLERR);
+	close(fd);
+}
+
 static bool node_is_gone(void)
 {
 	return access(tap_device, F_OK) && errno == ENOENT;
@@ -262,8 +318,10 @@ static void test_in_use(bool own)
 	int fd = dev_open(O_RDWR), idle = dev_open(O_RDWR | O_NONBLOCK);
 	int pending = dev_open(O_RDONLY | O_NONBLOCK);
 	int writer = dev_open(O_WRONLY), mapped = dev_open(O_RDWR), go, status;
+	int async;
 	unsigned char *mem, *untouched, *orphan;
 	const char *node = "/tmp/unplug-node";
+	sigset_t blocked;
 	uint64_t start;
 	struct stat st;
 	pid_t child;
@@ -284,10 +342,17 @@ static void test_in_use(bool own)
 	NEED(close(open(node, O_RDWR)) == 0);
 
 	/* An event that nobody has read goes down with the device. */
+	stuck.fd = dev_open(O_RDWR);
 	dev_ring_self(fd, 0);
 	NEED(read(fd, &events[0], sizeof(events[0])) > 0);
 	NEED(read(idle, &events[0], sizeof(events[0])) > 0);
 	signal(SIGUSR1, handle_usr1);
+	start_stuck();
+	/* Nobody takes it but check_async(): threads inherit this. */
+	sigemptyset(&blocked);
+	sigaddset(&blocked, SIGRTMIN);
+	NEED(!sigprocmask(SIG_BLOCK, &blocked, NULL));
+	async = open_async();
 	start_sleepers(fd);
 	tap_note("ready");
 
@@ -298,6 +363,8 @@ static void test_in_use(bool own)
 		EXPECT(node_is_gone());
 	}
 	end_sleepers();
+	end_stuck();
+	check_async(async);
 	EXPECT_WITHIN(node_is_gone(), 20000);
 	EXPECT_ERRNO(open(node, O_RDWR), ENODEV);
 	unlink(node);
@@ -330,11 +397,12 @@ static void test_in_use(bool own)
 }
 
 static bool stop;
+static unsigned long opens[4];	/* of each kind */
 
 /* Opens and uses the device as fast as it can; what fails, fails with ENODEV. */
 static void *churn(void *data)
 {
-	unsigned long kind = (uintptr_t)data, used = 0, odd = 0;
+	unsigned long kind = (uintptr_t)data, odd = 0;
 
 	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
 		struct ivshmem_event event;
@@ -346,7 +414,7 @@ static void *churn(void *data)
 			odd += errno != ENOENT && errno != ENODEV;
 			continue;
 		}
-		used++;
+		__atomic_add_fetch(&opens[kind], 1, __ATOMIC_RELEASE);
 		for (;;) {
 			uint64_t count = 0;
 
@@ -381,15 +449,26 @@ static void *churn(void *data)
 		odd += ret < 0 && errno != ENODEV;
 		close(fd);
 	}
-	tap_ok(!odd && used, "use %lu: %lu opens, %lu odd errors", kind, used,
+	tap_ok(!odd, "use %lu: %lu opens, %lu odd errors", kind, opens[kind],
 	       odd);
 	return NULL;
+}
+
+/* Whether a machine with much to do has let each thread get at the device. */
+static bool all_opened(void)
+{
+	unsigned int i;
+
+	for (i = 0; i < 4; i++)
+		if (!__atomic_load_n(&opens[i], __ATOMIC_ACQUIRE))
+			return false;
+	return true;
 }
 
 static void test_churn(unsigned int cycles)
 {
 	pthread_t threads[4];
-	uint64_t end;
+	uint64_t end, last = tap_now() + 2 * DEV_LONG;
 	unsigned int i;
 	int fd = dev_open(O_RDWR);
 
@@ -398,7 +477,7 @@ static void test_churn(unsigned int cycles)
 	for (i = 0; i < 4; i++)
 		NEED(!pthread_create(&threads[i], NULL, churn,
 				     (void *)(uintptr_t)i));
-	for (i = 0; i < cycles; i++) {
+	for (i = 0; i < cycles || (!all_opened() && tap_now() < last); i++) {
 		/* Some time for the threads, another one each time. */
 		end = tap_now() + i * 777 % 20000 * 1000;
 		while (tap_now() < end)
@@ -406,6 +485,7 @@ static void test_churn(unsigned int cycles)
 		driver_write("unbind");
 		driver_write("bind");
 	}
+	EXPECT(all_opened());
 	fd = dev_open(O_RDWR);
 	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
 	/* Those who sleep in read are to see that. */
