@@ -17,7 +17,28 @@
 #include "trace.h"
 
 static int doorbell_per_peer = -1;
-module_param(doorbell_per_peer, int, 0444);
+
+static int ivshmem_doorbell_set_layout(const char *val,
+				       const struct kernel_param *kp)
+{
+	int layout, ret = kstrtoint(val, 0, &layout);
+
+	if (ret)
+		return ret;
+	if (layout < -1 || layout > 1)
+		return -EINVAL;
+	doorbell_per_peer = layout;
+	return 0;
+}
+
+static const struct kernel_param_ops ivshmem_doorbell_layout_ops = {
+	.set = ivshmem_doorbell_set_layout,
+	.get = param_get_int,
+};
+
+module_param_cb(doorbell_per_peer, &ivshmem_doorbell_layout_ops,
+		&doorbell_per_peer, 0444);
+__MODULE_PARM_TYPE(doorbell_per_peer, "int");
 MODULE_PARM_DESC(doorbell_per_peer,
 		 "Layout of the doorbell: 0 one register, 1 one for each peer, -1 by the size of BAR0 (default)");
 

@@ -63,7 +63,7 @@ def test_parameters():
     """So is each module parameter."""
     names = set()
     for path in (TOP / "driver").glob("*.c"):
-        names |= set(re.findall(r"module_param(?:_named)?\((\w+),",
+        names |= set(re.findall(r"module_param(?:_named|_cb)?\((\w+),",
                                 path.read_text()))
     assert names == set(re.findall(r"^\.It Va (\w+)$", text(PAGE), re.M))
 
