@@ -86,7 +86,8 @@ static int ivshmem_wait_sleep(struct ivshmem_file *ifile,
 /**
  * ivshmem_wait_ioctl() - IVSHMEM_WAIT.
  * @ifile: the open file
- * @arg:   the caller's struct; written back whatever comes out
+ * @arg:   the caller's struct; written back once the call has come to wait,
+ *         whatever comes of that
  *
  * Returns 0 or a negative error, see struct ivshmem_wait.
  */

@@ -9,7 +9,14 @@
  * rang.
  *
  * open() with O_EXCL succeeds only if nobody else has the node open, and keeps
- * others out until it is closed: EBUSY.
+ * others out until it is closed: EBUSY. It says nothing of /dev/uioN, the other
+ * node of the same device. open() also fails with ENOMEM, with ENODEV while the
+ * device is being unplugged, and with EACCES where the node's mode says so.
+ *
+ * mmap() maps that memory, with MAP_SHARED. It fails with EACCES if the file is not
+ * open for reading, or for writing where the mapping is to be written; with EINVAL
+ * for MAP_PRIVATE; with ENXIO beyond the end of the memory; and with ENOMEM.
+ * mprotect() cannot widen what the file was opened for: EACCES.
  *
  * poll() reports EPOLLIN | EPOLLRDNORM when read() would return an event,
  * EPOLLERR on a device that has no interrupt, and EPOLLHUP | EPOLLERR once the
@@ -169,8 +176,13 @@ enum ivshmem_wait_flags {
  * first (the kernel restarts it by itself where the handler asks for that; the
  * timeout is absolute and does not move); with EINVAL for a vector that the
  * device does not have, an unknown flag or a reserved field that is not 0; with
- * ENXIO if the device has no interrupt; and, with IVSHMEM_WAIT_RING, with the
- * errors of IVSHMEM_RING_DOORBELL.
+ * ENXIO if the device has no interrupt; with EFAULT for a struct that cannot be
+ * read or written; and, with IVSHMEM_WAIT_RING, with the errors of
+ * IVSHMEM_RING_DOORBELL. A struct that can be read but not written is noticed
+ * only at the end: the doorbell has then been rung.
+ *
+ * The struct is written back on success, on ETIMEDOUT, and on EINTR or ENODEV that
+ * ended the wait itself; after any other error it is as it was.
  */
 struct ivshmem_wait {
 	__u64 count;
@@ -194,8 +206,8 @@ struct ivshmem_wait {
  * eventfd is signalled once more and then let go.
  *
  * It fails with EBADF or EINVAL if @fd is no eventfd, with EINVAL for a vector
- * that the device does not have or a reserved field that is not 0, with ENXIO if
- * the device has no interrupt, and with ENOMEM.
+ * that the device does not have or a reserved field that is not 0, with EFAULT
+ * for a bad address, with ENXIO if the device has no interrupt, and with ENOMEM.
  */
 struct ivshmem_eventfd {
 	__s32 fd;
@@ -226,8 +238,9 @@ enum ivshmem_subscribe_flags {
  *
  * It fails with EINVAL for too many bits, a set bit of a vector that the device
  * does not have, an unknown flag, a reserved field that is not 0, or a bitmap or
- * bits beside IVSHMEM_SUBSCRIBE_ALL; with EFAULT for a bad bitmap; with ENXIO if
- * the device has no interrupt; and with ENOMEM. The old choice then stays.
+ * bits beside IVSHMEM_SUBSCRIBE_ALL; with EFAULT for a bad address of the struct
+ * or of the bitmap; with ENXIO if the device has no interrupt; and with ENOMEM. The
+ * old choice then stays.
  */
 struct ivshmem_subscribe {
 	__u64 bitmap;
@@ -250,8 +263,9 @@ struct ivshmem_subscribe {
  *
  * Success says that the device was told: ringing a peer that is not there
  * succeeds too. Ringing oneself works. Fails with EINVAL for a vector that the
- * device cannot ring, or an argument that needs more than 32 bits; with EPERM if the file
- * is not open for writing; with ENXIO if the device has no doorbell.
+ * device cannot ring, or an argument that needs more than 32 bits; with EPERM if
+ * the file is not open for writing; with ENXIO if the device has no doorbell; and
+ * with EINTR if a signal came while the device was being reset.
  *
  * A device with IVSHMEM_IRQ_MSIX rings the vectors that it has itself, one with
  * IVSHMEM_IRQ_INTX any up to 65535. A device of the first design (one doorbell
