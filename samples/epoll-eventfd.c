@@ -50,6 +50,9 @@ int main(int argc, char **argv)
 
 		if (epoll_wait(epfd, &event, 1, -1) != 1)
 			err(EXIT_FAILURE, "epoll_wait");
+		/* Unplugging signals each eventfd a last time. */
+		if (ivshmem_get_info(ivs, &info))
+			err(EXIT_FAILURE, "/dev/ivshmem0");
 		v = event.data.u32;
 		/* Reading says how often, and sets it back. */
 		if (read(efds[v], &value, sizeof(value)) != sizeof(value))

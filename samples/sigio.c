@@ -6,6 +6,7 @@
  *	sigio TIMES
  */
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <ivshmem.h>
 #include <signal.h>
@@ -62,6 +63,9 @@ int main(int argc, char **argv)
 				printf("vector %u has fired %llu times\n",
 				       events[i].vector,
 				       (unsigned long long)events[i].count);
+		/* Unplugging sends the signal, too. */
+		if (n < 0 && errno != EAGAIN)
+			err(EXIT_FAILURE, "read");
 		fflush(stdout);
 	}
 	ivshmem_close(ivs);

@@ -68,6 +68,43 @@ def test_waiter(pair, name):
     assert len(re.findall("^vector", done.out, re.M)) == 3
 
 
+# What a sample that waits says when there is nothing left to wait for.
+FAREWELLS = {
+    "read 1": "read: read: No such device",
+    "io_uring 1": "io_uring: read: No such device",
+    "sigio 1": "sigio: read: No such device",
+    "epoll-eventfd 1": "epoll-eventfd: /dev/ivshmem0: No such device",
+    "wait 1 1": "wait: wait: No such device",
+    "poll": "poll: the device has been unplugged",
+    "ping-pong pong 0 1": "ping-pong: wait for number 1: No such device",
+    "busy-poll answer 0 1": "busy-poll: wait: No such device",
+    "frames show 0 1": "frames: wait for frame 1: No such device",
+}
+
+
+@pytest.mark.parametrize("command", FAREWELLS)
+def test_unplug(pair, command):
+    """Each ends when the device goes, and says why."""
+    vm, name = pair[1], command.split()[0]
+    need(vm, name)
+    slot = vm.check("basename $(readlink -f /sys/class/misc/ivshmem0/device)")
+    # Input that does not end.
+    job = vm.start_job(f"sleep 60 | /samples/{command} & wait $!")
+    job.expect("^rea(dy|ding)$")
+    # Not before it sleeps, or it may be about to look at the memory.
+    vm.check(f"while grep -q running /proc/$(pidof {name})/syscall; do :; done")
+    driver = "/sys/bus/pci/drivers/ivshmem"
+    vm.check(f"echo {slot.strip()} > {driver}/unbind")
+    try:
+        job.expect(f"^{re.escape(FAREWELLS[command])}$")
+    finally:
+        vm.check(f"kill $(pidof sleep); echo {slot.strip()} > {driver}/bind")
+    done = job.wait(timeout=20)
+    assert done.rc == 1
+    # Nothing has fired.
+    assert not re.search("^vector", done.out, re.M)
+
+
 def test_wait(pair):
     """Waits for one vector, and hears nothing of the others."""
     a, b = pair
