@@ -473,10 +473,26 @@ def test_first_design_join(first):
     assert heard(jobs[1]) == ("0", "0x1", "0")
 
 
+def test_first_design_old_join(first):
+    """Whoever subscribes after a peer has come is not told of it."""
+    a, b = first
+    job = a.start_job("/tests/intx_events /dev/ivshmem0 1 late")
+    job.expect("^# ready$")
+    first.servers["pin"].command("join", 1)
+    job.expect("^# subscribed$")
+    b.check("ivshmemctl -d 0 ring 4 4660")
+    assert heard(job) == ("0", "0", "0x1234")
+
+
 def test_forced_layout(first):
     """A module parameter overrules what the size of BAR0 says: only one register
     for all takes a peer for which there is no register of its own."""
     a = first[0]
+    for layout in -2, 2, "x":
+        a.check("rmmod ivshmem")
+        assert a.run(f"modprobe ivshmem doorbell_per_peer={layout}").rc
+        assert f"`{layout}' invalid for parameter `doorbell_per_peer'" in a.log()
+        a.check("modprobe ivshmem")
     for layout, refused in (0, False), (1, True), (-1, True):
         a.check("rmmod ivshmem && modprobe ivshmem "
                 f"doorbell_per_peer={layout}")
