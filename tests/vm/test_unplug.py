@@ -35,7 +35,9 @@ def test_churn(machine, lab, late):
         guestmod.load(lab, machine, "refuse", symbol=late, late=3000,
                       comm="unplug")
     run_guest_program(machine, "unplug", NODE, "churn", CHURNS, timeout=150)
-    machine.check("[ ! -e /sys/module/refuse ] || rmmod refuse")
+    if late:
+        assert int(machine.check("cat /sys/module/refuse/parameters/times")) > 0
+        machine.check("rmmod refuse")
     run_guest_program(machine, "basic", NODE)
 
 
