@@ -155,12 +155,11 @@ static void test_budget(uint32_t vector)
 }
 
 /* With a timeout of 0, or when the count differs already, it does not poll. */
-static void test_no_need(void)
+static uint64_t used_in_vain(void)
 {
 	struct ivshmem_wait wait = { .count = irq_count(0), .busy_ns = DEV_LONG };
 	uint64_t start = tap_now(), before = cpu_time();
 
-	set_max("10000000000");
 	EXPECT_ERRNO(ioctl(irq_bell, IVSHMEM_WAIT, &wait), ETIMEDOUT);
 	wait.timeout_ns = 1;
 	EXPECT_ERRNO(ioctl(irq_bell, IVSHMEM_WAIT, &wait), ETIMEDOUT);
@@ -168,7 +167,21 @@ static void test_no_need(void)
 	wait.timeout_ns = IVSHMEM_WAIT_FOREVER;
 	EXPECT_EQ(ioctl(irq_bell, IVSHMEM_WAIT, &wait), 0);
 	EXPECT(tap_now() - start < 5 * TAP_SECOND);
-	EXPECT(cpu_time() - before < 100 * MS);
+	return cpu_time() - before;
+}
+
+static void test_no_need(void)
+{
+	uint64_t least = UINT64_MAX, ns;
+	unsigned int i;
+
+	set_max("10000000000");
+	/* As with used_at_most(). */
+	for (i = 0; i < 5 && least >= 100 * MS; i++) {
+		ns = used_in_vain();
+		least = ns < least ? ns : least;
+	}
+	EXPECT(least < 100 * MS);
 }
 
 static void handler(int sig TAP_UNUSED)

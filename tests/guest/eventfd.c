@@ -320,6 +320,7 @@ static void test_blocking(void)
 	before = irq_switches(c.tid);
 	if (irq_second) {
 		irq_fire(0);
+		dev_call_asleep(&c, SYS_read);
 		EXPECT_EQ(irq_switches(c.tid), before);
 	}
 	irq_fire(irq_second);
