@@ -61,6 +61,7 @@ static const unsigned char weights[OPS] = {
 static struct shared {
 	atomic_ulong calls[OPS];
 	atomic_ulong good[OPS];
+	atomic_uint bad_ends;		/* of forked children */
 } *shared;
 
 static struct worker {
@@ -499,9 +500,15 @@ static long do_lock(void)
 }
 
 static __thread sigjmp_buf fault;
+static __thread volatile sig_atomic_t touching;
 
 static void fault_handler(int sig)
 {
+	/* Anywhere else it is the end. */
+	if (!touching) {
+		signal(sig, SIG_DFL);
+		return;
+	}
 	siglongjmp(fault, sig);
 }
 
@@ -509,11 +516,17 @@ static long do_touch(void)
 {
 	atomic_uchar *mem = (atomic_uchar *)(somewhere() + below(PAGE));
 
-	if (sigsetjmp(fault, 1))
+	if (sigsetjmp(fault, 1)) {
+		touching = false;
 		return -1;
+	}
+	touching = true;
 	if ((uintptr_t)mem & 1)
 		*mem = 0x5a;
-	return *mem;
+	else
+		atomic_load(mem);
+	touching = false;
+	return 0;
 }
 
 static long do_copy(void)
@@ -590,8 +603,8 @@ static long one_call(enum op op);
 /* A child that has copies of everything, uses them a little, and goes. */
 static long do_fork(void)
 {
+	int status = 0;
 	pid_t child;
-	int status;
 
 	/* It costs more than all else. */
 	if (!one_in(4))
@@ -607,6 +620,10 @@ static long do_fork(void)
 	}
 	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
+	if (status) {
+		tap_note("child: status %#x", status);
+		shared->bad_ends++;
+	}
 	return child;
 }
 
@@ -887,6 +904,7 @@ int main(int argc, char **argv)
 	}
 	EXPECT(report() >= (last - first + 1) * (CALLS / THREADS) * THREADS);
 	EXPECT_EQ(failed, 0);
+	EXPECT_EQ(shared->bad_ends, 0);
 	/* Every binding has let go, for nobody has a file open any more. */
 	EXPECT_WITHIN(irq_next_eventfd() <= eventfds, 20000);
 	check_device();
