@@ -57,6 +57,7 @@ def test_ready(server, manager, folder):
     running.kill(signal.SIGHUP)
     wait_until(lambda: manager.told("READY") == ["1"] * 2, "the server")
     assert manager.told("RELOADING") == ["1"]
+    assert "the access lists have been read again" in running.log()
     assert int(manager.told("MONOTONIC_USEC")[0]) > 0
     assert not manager.told("STOPPING")
     running.leave_all()
@@ -64,6 +65,37 @@ def test_ready(server, manager, folder):
     manager.settle()
     assert manager.told("STOPPING") == ["1"]
     assert not (folder / "socket").exists()
+
+
+def test_reload(server, manager, folder):
+    """Access lists are read again by one that was passed its socket, too."""
+    path, config = folder / "given", folder / "config"
+    config.write_text("vectors 1\n")
+    manager.listen(path)
+    running = server(manager=manager, options=["--config", config], path=path)
+    assert running.join().id == 0
+    config.write_text("allow-uid 64321\n")
+    running.kill(signal.SIGHUP)
+    running.wait_log("the access lists have been read again")
+    refused = running.connect()
+    assert refused.receive() == (-13, None)
+    refused.expect_closed()
+    running.leave_all()
+    running.end()
+
+
+def test_failed_reload(server, manager, folder):
+    """After a mistake in the file it is ready again, with the old lists."""
+    config = folder / "config"
+    config.write_text("max-peers 2\n")
+    running = server("--config", config, manager=manager)
+    config.write_text("no-such-option\n")
+    running.kill(signal.SIGHUP)
+    wait_until(lambda: manager.told("READY") == ["1"] * 2, "the server")
+    assert "not an option of a configuration file" in running.log()
+    assert "read again" not in running.log()
+    running.join(), running.join()
+    assert running.connect().receive() == (-122, None)
 
 
 def test_not_ready(server, manager, folder):

@@ -17,7 +17,6 @@
 #include "options.h"
 #include "protocol.h"
 #include "service.h"
-#include "service.h"
 
 #define MIN_SIZE	4096
 #define MIN_DIRECTORY_SIZE	16384

@@ -69,6 +69,9 @@ static int sd_watchdog_enabled(int unset, uint64_t *usec)
 #define SD_LISTEN_FDS_START	3
 #endif
 
+/* The environment does not tell any more once they have been taken. */
+static bool activated;
+
 /**
  * service_fds() - Get what the manager has passed.
  * @fds: becomes the file descriptors, for service_free_fds(); NULL if there are
@@ -85,6 +88,7 @@ int service_fds(struct service_fd **fds)
 	*fds = NULL;
 	if (count <= 0)
 		return count;
+	activated = true;
 
 	*fds = calloc(count, sizeof(**fds));
 	for (i = 0; i < count; i++) {
@@ -165,11 +169,11 @@ int service_take_listener(struct service_fd *fds, int count)
 /**
  * service_activated() - Tell whether the manager has passed anything.
  *
- * Return: true if it has, and service_fds() has not been called.
+ * Return: true if it has, before and after service_fds().
  */
 bool service_activated(void)
 {
-	return sd_listen_fds(false) > 0;
+	return activated || sd_listen_fds(false) > 0;
 }
 
 /**
