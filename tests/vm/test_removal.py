@@ -17,6 +17,8 @@ DRIVER = "/sys/bus/pci/drivers/ivshmem"
 REMOVALS = int(os.environ.get("IVSHMEM_REMOVALS", "50"))
 # Longest that any of them may take.
 BOUND = 60
+# Until all who use the device have begun, on a machine that does other things.
+READY = 180
 # In a PCIe capability; power indicator and power controller off; interrupts.
 SLOT_CONTROL, SLOT_OFF, SLOT_INTERRUPT = 0x18, 0x700, 0x20
 PORT = ("-device", "pcie-root-port,id=rp0,slot=1")
@@ -143,8 +145,10 @@ def appears(vm):
 def removed(vm, device, way):
     """One removal from below all who use the device, who are told, and a return
     under the same number."""
-    job = vm.start_job(f"/tests/inuse {NODE}")
-    job.expect("^# ready$")
+    # Debian's kernels for clouds have no CONFIG_VMAP_PFN.
+    debugger = "" if "cloud" in vm.kernel.name else "debugger"
+    job = vm.start_job(f"/tests/inuse {NODE} {debugger}")
+    job.expect("^# ready$", READY)
     steps = way(vm, device)
     next(steps)
     judge(f"inuse, {way.__name__}", *job.wait(BOUND))
