@@ -1,9 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Options and fixtures of the whole test run, and the line it ends with."""
 
+import contextlib
 import math
+import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -11,15 +16,18 @@ from lab import debugkernel, kernels
 from lab.build import Builder
 
 pytest_plugins = ["lab.matrix"]
+OVER = "the run's time is over"
 
 
 def pytest_addoption(parser):
     parser.addoption("--kernels", default="6.1,6.12",
                      help="kernels to boot, by name (default: %(default)s)")
     parser.addoption("--ci", action="store_true",
-                     help="of debug and kcsan, run what is marked for it only")
+                     help="of debug and kcsan, run what is marked for it only, "
+                     "and build both while other tests run")
     parser.addoption("--minutes", type=float,
-                     help="skip the tests that have not begun by then")
+                     help="fail the tests that have not begun by then; skip "
+                     "those on debug and kcsan")
 
 
 def pytest_configure(config):
@@ -30,10 +38,40 @@ def pytest_configure(config):
         signal.signal(sig, signal.default_int_handler)
 
 
+def kernel_of(item):
+    """The name of the kernel that a test runs on, if it needs one."""
+    return getattr(getattr(item, "callspec", None), "params", {}).get("kernel")
+
+
 def pytest_runtest_setup(item):
     if time.monotonic() > item.config.end:
-        minutes = item.config.getoption("--minutes")
-        pytest.skip(f"the run's {minutes:g} minutes are over")
+        if kernel_of(item) in debugkernel.FLAGS:
+            pytest.skip(OVER)
+        pytest.fail(OVER, pytrace=False)
+
+
+def pytest_sessionstart(session):
+    """Begins at once with what takes longest, for the tests that come last."""
+    config = session.config
+    config.building = None
+    names = [name for name in config.getoption("--kernels").split(",")
+             if name in debugkernel.FLAGS]
+    if (config.getoption("--ci") and names and not config.option.collectonly
+            and not hasattr(config, "workerinput")):
+        # Whoever needs a kernel waits for its lock, and says what went wrong.
+        config.building = subprocess.Popen(
+            [sys.executable, "-m", "lab.debugkernel", *names],
+            cwd=Path(__file__).parent / "vm", start_new_session=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL)
+
+
+def pytest_sessionfinish(session):
+    building = getattr(session.config, "building", None)
+    if building:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(building.pid, signal.SIGKILL)
+        building.wait()
 
 
 def pytest_generate_tests(metafunc):
@@ -50,8 +88,7 @@ def pytest_collection_modifyitems(config, items):
     """Keeps only_on(), not_on() and --ci."""
     left = []
     for item in list(items):
-        name = getattr(getattr(item, "callspec", None), "params",
-                       {}).get("kernel")
+        name = kernel_of(item)
         only = item.get_closest_marker("only_on")
         if only and name not in only.args or (
                 config.getoption("--ci") and name in debugkernel.FLAGS and
@@ -89,7 +126,8 @@ def pytest_runtest_makereport(item, call):
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config):
-    """The run's last line: passed, failed (errors count as such), skipped."""
+    """The run's last line: passed, failed (errors count as such), skipped; and
+    above it, how many were for lack of time."""
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if not reporter or config.option.collectonly or hasattr(config,
                                                             "workerinput"):
@@ -98,5 +136,13 @@ def pytest_unconfigure(config):
              for kind in ("passed", "failed", "error", "skipped")}
     failed = tests["failed"] | tests["error"]
     passed = tests["passed"] - failed
+    late = {kind: len({r.nodeid for name in names
+                       for r in reporter.stats.get(name, ())
+                       if OVER in str(r.longrepr)})
+            for kind, names in (("failed", ("failed", "error")),
+                                ("skipped", ("skipped",)))}
+    if any(late.values()):
+        print(f"for lack of time: {late['failed']} failed, "
+              f"{late['skipped']} skipped")
     print(f"{len(passed)} passed, {len(failed)} failed, "
           f"{len(tests['skipped'] - failed)} skipped", flush=True)
