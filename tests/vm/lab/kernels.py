@@ -160,9 +160,13 @@ def archive_uris() -> dict:
 class Archive:
     """Some suites of Debian's archive, behind an apt configuration of its own."""
 
+    # What comes out of it: packages, or with deb-src their source.
+    kind = "deb"
+
     def __init__(self, suites):
         self.suites = suites
-        self.dir = cache_dir() / "apt" / "+".join(suites)
+        self.dir = (cache_dir() / "apt" /
+                    ("+".join(suites) + self.kind.removeprefix("deb")))
         self.sources = self.dir / "sources.list"
         options = {
             "Dir::Etc::sourcelist": self.sources,
@@ -203,7 +207,7 @@ class Archive:
             (self.dir / sub).mkdir(parents=True, exist_ok=True)
         uris = archive_uris()
         signed = f"[signed-by={KEYRING}] " if KEYRING.exists() else ""
-        lines = [f"deb {signed}"
+        lines = [f"{self.kind} {signed}"
                  f"{uris['security' if s.endswith('-security') else 'main']} "
                  f"{s} main\n" for s in self.suites]
         self.sources.write_text("".join(lines))
