@@ -2,8 +2,9 @@
 """Measures ivshmem-server: how long peers take to join, and its memory.
 
 All peers join one after another as fast as they can, in a process beside the
-server's. By the protocol that is peers x peers x vectors messages. Writes a
-table to the terminal, and server.json and server.svg below build/bench.
+server's. By the protocol that is peers x peers x vectors messages. With --qemu
+the server out of QEMU's source gets the same, and what it does not bear is said.
+Writes a table to the terminal, and server.json and server.svg below build/bench.
 """
 
 import argparse
@@ -11,86 +12,172 @@ import json
 import math
 import os
 import re
+import resource
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(TOP / "tests/vm"))
+
+# pylint: disable=wrong-import-position
+from lab import contrib  # noqa: E402
+
 BUILD = Path(os.environ.get("O", TOP / "build"))
+# What programs get on Debian; the hard limit is the machine's.
+SOFT_LIMIT = 1024
+# If neither side has done anything for so long, messages were lost.
+STALLED = 10
 WIDTH, HEIGHT, MARGIN = 560, 320, 60
+COLOURS = {"ours": "#0060a0", "qemu": "#c04000"}
 
 
-def measure(peers, vectors):
+def command(which, path, vectors):
+    """How to run one of the two servers."""
+    if which == "ours":
+        return [BUILD / "bin/ivshmem-server", "--socket", path, "--vectors",
+                str(vectors), "--quiet", "--stall-timeout", "3600"]
+    return [contrib.get("ivshmem-server"), "-F", "-S", path, "-n", str(vectors),
+            "-m", path.parent]
+
+
+def soft_limit():
+    """Sets it, in the process that becomes the server."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(SOFT_LIMIT, hard), hard))
+
+
+def ticks(process):
+    """The processor time that a process has used."""
+    stat = Path(f"/proc/{process.pid}/stat").read_text()
+    return sum(map(int, stat.rsplit(")", 1)[1].split()[11:13]))
+
+
+def wait_joined(server, crowd):
+    """Waits until all peers have all; returns the seconds, or says why not."""
+    used, since = None, time.monotonic()
+    os.set_blocking(crowd.stdout.fileno(), False)
+    while crowd.poll() is None and server.poll() is None:
+        now = ticks(server) + ticks(crowd)
+        if now != used:
+            used, since = now, time.monotonic()
+        line = crowd.stdout.readline()
+        if line:
+            return float(line), ""
+        if time.monotonic() - since > STALLED:
+            return None, "messages are missing"
+        time.sleep(0.05)
+    crowd.kill()
+    try:
+        status = server.wait(STALLED)
+    except subprocess.TimeoutExpired:
+        return None, "it hung up on a peer"
+    return None, f"it ended, status {status}"
+
+
+def measure(which, peers, vectors):
     """One server, one crowd."""
+    row = {"server": which, "peers": peers, "vectors": vectors,
+           "messages": peers * (3 + peers * vectors)}
     with tempfile.TemporaryDirectory(prefix="ivshmem-") as folder:
         path = Path(folder) / "socket"
-        with subprocess.Popen([BUILD / "bin/ivshmem-server", "--socket", path,
-                               "--vectors", str(vectors), "--quiet",
-                               "--stall-timeout", "3600"]) as server:
+        with subprocess.Popen(command(which, path, vectors),
+                              stdout=subprocess.DEVNULL,
+                              stderr=subprocess.DEVNULL,
+                              preexec_fn=soft_limit) as server:
             try:
                 while not path.exists():
                     assert server.poll() is None
                     time.sleep(0.01)
                 with subprocess.Popen(
                         [BUILD / "unit/crowd", path, str(peers), str(vectors)],
-                        stdin=subprocess.PIPE, stdout=subprocess.PIPE) as crowd:
-                    seconds = float(crowd.stdout.readline())
-                    status = Path(f"/proc/{server.pid}/status").read_text()
-                    crowd.stdin.close()
+                        stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                        stderr=subprocess.DEVNULL) as crowd:
+                    row["seconds"], row["error"] = wait_joined(server, crowd)
+                    if not row["error"]:
+                        row |= memory(server)
+                    crowd.kill()
             finally:
-                server.terminate()
-    memory = {name: int(re.search(rf"^{name}:\s+(\d+) kB", status, re.M)[1])
-              for name in ("VmRSS", "VmHWM")}
-    return {"peers": peers, "vectors": vectors, "seconds": seconds,
-            "messages": peers * (3 + peers * vectors), "rss_kib":
-            memory["VmRSS"], "peak_kib": memory["VmHWM"]}
+                server.kill()
+    return row
+
+
+def memory(process):
+    """What it uses, and the most that it has used."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    return {key: int(re.search(rf"^{name}:\s+(\d+) kB", status, re.M)[1])
+            for key, name in (("rss_kib", "VmRSS"), ("peak_kib", "VmHWM"))}
+
+
+def plot(rows, title, value, text, top):
+    """One value over peers, both logarithmic, a line for each server."""
+    peers = [r["peers"] for r in rows]
+    values = [max(value(r), 1e-4) for r in rows]
+    lines = [f'<text x="{MARGIN}" y="{top + 24}">{title}</text>']
+
+    def place(number, amount):
+        x = (math.log(number / min(peers))
+             / (math.log(max(peers) / min(peers)) or 1))
+        y = (math.log(amount / min(values))
+             / (math.log(max(values) / min(values)) or 1))
+        return (MARGIN + x * (WIDTH - 2 * MARGIN),
+                top + HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN))
+
+    for which, colour in COLOURS.items():
+        points = [(r, *place(r["peers"], max(value(r), 1e-4)))
+                  for r in rows if r["server"] == which]
+        path = " ".join(f"{x:.1f},{y:.1f}" for _, x, y in points)
+        lines.append(f'<polyline points="{path}" fill="none" '
+                     f'stroke="{colour}"/>')
+        for row, x, y in points:
+            lines += [f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3" '
+                      f'fill="{colour}"/>',
+                      f'<text x="{x:.1f}" text-anchor="middle" fill="{colour}" '
+                      f'y="{y + (-8 if which == "ours" else 18):.1f}">'
+                      f'{text(row)}</text>']
+    lines += [f'<text x="{place(n, min(values))[0]:.1f}" text-anchor="middle" '
+              f'y="{top + HEIGHT - MARGIN + 36}">{n} peers</text>'
+              for n in sorted(set(peers))]
+    return lines
 
 
 def svg(rows):
-    """Seconds over peers, both logarithmic, beside what n x n would be."""
-    top, low = max(r["seconds"] for r in rows), min(r["seconds"] for r in rows)
-    low = max(min(low, top / 10), 1e-4)
-
-    def place(peers, seconds):
-        first, last = rows[0]["peers"], rows[-1]["peers"]
-        x = math.log(peers / first) / math.log(last / first)
-        y = math.log(max(seconds, low) / low) / math.log(top / low)
-        return (MARGIN + x * (WIDTH - 2 * MARGIN),
-                HEIGHT - MARGIN - y * (HEIGHT - 2 * MARGIN))
-
+    """Seconds and memory, of the loads with as many vectors as the first."""
+    vectors = rows[0]["vectors"]
+    rows = [r for r in rows if r["vectors"] == vectors and not r["error"]]
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '
-             f'height="{HEIGHT}" font-family="sans-serif" font-size="12">',
-             '<rect width="100%" height="100%" fill="white"/>',
-             f'<text x="{MARGIN}" y="24">Seconds until all peers know each '
-             f'other, {rows[0]["vectors"]} vectors each</text>']
-    points = [place(r["peers"], r["seconds"]) for r in rows]
-    path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
-    lines.append(f'<polyline points="{path}" fill="none" stroke="#0060a0"/>')
-    for row, (x, y) in zip(rows, points):
-        lines.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3"/>')
-        lines.append(f'<text x="{x:.1f}" y="{y - 8:.1f}" text-anchor="middle">'
-                     f'{row["seconds"]:.3g} s</text>')
-        lines.append(f'<text x="{x:.1f}" y="{HEIGHT - MARGIN + 20}" '
-                     f'text-anchor="middle">{row["peers"]} peers, '
-                     f'{row["peak_kib"] / 1024:.1f} MiB</text>')
+             f'height="{2 * HEIGHT}" font-family="sans-serif" font-size="12">',
+             '<rect width="100%" height="100%" fill="white"/>']
+    lines += plot(rows, "Seconds until all peers know each other, "
+                  f"{vectors} vectors each: ours blue, QEMU's red",
+                  lambda r: r["seconds"], lambda r: f'{r["seconds"]:.3g} s', 0)
+    lines += plot(rows, "The most memory that the server has used",
+                  lambda r: r["peak_kib"],
+                  lambda r: f'{r["peak_kib"] / 1024:.1f} MiB', HEIGHT)
     return "\n".join([*lines, "</svg>", ""])
 
 
 def main():
     """Measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers", default="10,100,1000")
-    parser.add_argument("--vectors", type=int, default=8)
+    parser.add_argument("--loads", default="10x8,100x8,1000x8,100x64",
+                        help="peers x vectors (default: %(default)s)")
+    parser.add_argument("--qemu", action="store_true",
+                        help="QEMU's server, too; its source is built first")
     args = parser.parse_args()
     rows = []
-    print("peers   messages   seconds   us/message   peak KiB")
-    for peers in map(int, args.peers.split(",")):
-        row = measure(peers, args.vectors)
-        rows.append(row)
-        print(f"{peers:5} {row['messages']:10} {row['seconds']:9.3f} "
-              f"{row['seconds'] / row['messages'] * 1e6:12.2f} "
-              f"{row['peak_kib']:10}", flush=True)
+    print("server  peers  vectors   messages   seconds   us/message   peak KiB")
+    for load in args.loads.split(","):
+        for which in ["ours"] + ["qemu"] * args.qemu:
+            row = measure(which, *map(int, load.split("x")))
+            rows.append(row)
+            print(f"{which:6} {row['peers']:6} {row['vectors']:8} "
+                  f"{row['messages']:10}", row["error"] or
+                  f"{row['seconds']:9.3f} "
+                  f"{row['seconds'] / row['messages'] * 1e6:12.2f} "
+                  f"{row['peak_kib']:10}", flush=True)
     folder = BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "server.json").write_text(json.dumps(rows, indent=2) + "\n")
