@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: MIT
 """The documents tell all that there is: calls, errors, attributes, samples."""
 
+import os
 import re
+import subprocess
 
 import pytest
 
-from lab.build import TOP
+from lab.build import TOP, make
 
 HEADER = (TOP / "include/uapi/linux/ivshmem.h").read_text()
 PAGE = "Documentation/man/ivshmem.4"
@@ -97,3 +99,22 @@ def test_messages():
         parts = [re.escape(part.strip()) for part in message.split("\u2026")
                  if part.strip()]
         assert re.search("[^\n]*".join(parts), known), message
+
+
+def test_program(tmp_path):
+    """README's program is whole: it builds by the line that stands there, against
+    what is installed, and says what is wrong where there is no device."""
+    make("-C", TOP / "tools/libivshmem", "install", f"O={tmp_path}/build",
+         f"prefix={tmp_path}/usr", f"libdir={tmp_path}/usr/lib")
+    readme = text("README.md")
+    program, = re.findall(r"`hello\.c`:\n\n```c\n(.*?)^```$", readme, re.M | re.S)
+    line, = re.findall(r"^cc .*hello\.c.*$", readme, re.M)
+    (tmp_path / "hello.c").write_text(program)
+    script = f"set -e; cc() {{ gcc -Wall -Wextra -Werror \"$@\"; }}; {line}; ./hello"
+    done = subprocess.run(
+        ["sh", "-c", script], text=True, cwd=tmp_path, check=False,
+        env={**os.environ, "LD_LIBRARY_PATH": f"{tmp_path}/usr/lib",
+             "PKG_CONFIG_PATH": f"{tmp_path}/usr/lib/pkgconfig"},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    assert (done.returncode, done.stdout) == (
+        1, "hello: /dev/ivshmem0: No such file or directory\n")
