@@ -37,7 +37,8 @@ TOOLCHAINS = {
                           "make", "perl", "python3-minimal")),
 }
 # What a metapackage needs beyond this is for installing it, not for using it.
-PARTS = re.compile(r"^linux-(image|headers|kbuild|modules|binary|base)-\d")
+PARTS = re.compile(r"^linux-(image|headers|kbuild|modules|binary|base|source)"
+                   r"-\d")
 
 
 # A metapackage has at most the series in its name, the build tools of some
@@ -431,9 +432,10 @@ def in_toolchain(series: str) -> list:
 def source(series: str = "6.1") -> Path:
     """The kernel's source as Debian packages it: a folder with the tarball."""
     suites, _ = SERIES[series]
-    root = bring(cache_dir() / "source" / series, suites,
-                 [f"linux-source-{series}"], lambda root, final: None)
-    return root / "usr/src" / f"linux-source-{series}.tar.xz"
+    meta = "linux-source" + ("" if series == "newest" else f"-{series}")
+    root = bring(cache_dir() / "source" / series, suites, [meta],
+                 lambda root, final: None)
+    return next((root / "usr/src").glob("linux-source-*.tar.xz"))
 
 
 def main(argv):
