@@ -24,8 +24,6 @@ def tracked(*patterns):
 # kstrtoul(), strscpy() and READ_ONCE().
 USERSPACE = {"BIT_MACRO", "PREFER_DEFINED_ATTRIBUTE_MACRO",
              "PREFER_KERNEL_TYPES", "SSCANF_TO_KSTRTO", "STRCPY", "VOLATILE"}
-# TRACE_EVENT() cannot be written otherwise; the kernel's own are no different.
-TRACE = {"OPEN_ENDED_LINE", "PARENTHESIS_ALIGNMENT"}
 FINDING = re.compile(r"^(?P<path>/\S+?):\d+: \w+:(?P<type>\w+):", re.M)
 
 
@@ -57,8 +55,6 @@ def test_checkpatch(checkpatch, part):
         if not match:
             continue
         fine = set() if part in ("driver", "include") else USERSPACE
-        if match["path"].endswith("/trace.h"):
-            fine = fine | TRACE
         if match["type"] not in fine:
             found.append(line)
     if found:
