@@ -347,11 +347,11 @@ static void test_in_use(bool own)
 	NEED(read(fd, &events[0], sizeof(events[0])) > 0);
 	NEED(read(idle, &events[0], sizeof(events[0])) > 0);
 	signal(SIGUSR1, handle_usr1);
-	start_stuck();
 	/* Nobody takes it but check_async(): threads inherit this. */
 	sigemptyset(&blocked);
 	sigaddset(&blocked, SIGRTMIN);
 	NEED(!sigprocmask(SIG_BLOCK, &blocked, NULL));
+	start_stuck();
 	async = open_async();
 	start_sleepers(fd);
 	tap_note("ready");
