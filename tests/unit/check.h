@@ -13,6 +13,7 @@
 /* What the linker's --wrap puts in the place of a function, and the function. */
 void *__wrap_malloc(size_t size);
 void *__real_malloc(size_t size);
+int __wrap_lchown(const char *path, uid_t owner, gid_t group);
 ssize_t __wrap_sendmsg(int sock, const struct msghdr *msg, int flags);
 ssize_t __real_sendmsg(int sock, const struct msghdr *msg, int flags);
 

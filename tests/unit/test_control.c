@@ -33,6 +33,16 @@ void status_print(FILE *out, enum status_format format,
 		fputc(i % 251, out);
 }
 
+/* As in the unit of the server, but for --control-group. */
+int __wrap_lchown(const char *path, uid_t owner, gid_t group)
+{
+	(void)path;
+	(void)owner;
+	(void)group;
+	errno = EPERM;
+	return -1;
+}
+
 static int connect_to(const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
@@ -92,6 +102,10 @@ int main(void)
 	server.options.control_access = (struct socket_access){ -1, -1, -1 };
 	server.loop = loop_open();
 	control_init(&server.control);
+	server.options.control_access.group = 0;
+	CHECK(control_open(&server.control, &server) == -EPERM);
+	CHECK(access("s", F_OK) && errno == ENOENT);
+	server.options.control_access.group = -1;
 	CHECK(!control_open(&server.control, &server));
 
 	slow = connect_to("s");

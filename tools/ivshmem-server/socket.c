@@ -185,7 +185,9 @@ int socket_listen(struct socket_file *file, const char *path,
 	ret = socket_bind(sock, &addr, access->mode);
 	if (ret)
 		goto close_socket;
-	if (lchown(path, access->owner, access->group)) {
+	/* A service may not call it at all. */
+	if ((access->owner != (uid_t)-1 || access->group != (gid_t)-1) &&
+	    lchown(path, access->owner, access->group)) {
 		ret = -errno;
 		log_err("cannot give the socket %s away: %s", path,
 			strerror(-ret));
