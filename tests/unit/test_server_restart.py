@@ -219,6 +219,57 @@ def test_spoilt_state(service, manager, spoil):
     assert manager.names() == ["listener", "memory", "peer-0", "state"]
 
 
+def test_directory_in_little(service):
+    """A directory that the kept memory has no room for is left out."""
+    running = service("--size", "4K")
+    a = running.join()
+    running.crash()
+    running = service("--size", "16K", "--directory")
+    running.wait_log("--directory is not possible: the memory that was kept is "
+                     "too small")
+    assert running.join().id == 1
+    assert a.receive_peer(1) == 1
+    assert os.pread(a.memory, 4096, 0) == bytes(4096)
+    assert running.log().count("the directory of peers") == 0
+
+
+def test_ids_run_out(service, manager):
+    """That three quarters of the ids have been used is worth a warning."""
+    running = service()
+    running.join()
+    running.crash()
+    manager.settle()
+    # The first id that was never given out.
+    state = dict(manager.stored)["state"]
+    assert os.pread(state, 4, 32) == struct.pack("=I", 1)
+    os.pwrite(state, struct.pack("=I", 49150), 32)
+    running = service()
+    assert running.join().id == 49150
+    assert "three quarters" not in running.log()
+    assert running.join().id == 49151
+    running.wait_log("three quarters of all ids have been used")
+    assert running.join().id == 49152
+    assert running.log().count("three quarters") == 1
+
+
+def test_other_socket(service, folder):
+    """Another path changes nothing while the manager keeps the socket, and the
+    log says so."""
+    running = service()
+    assert "is not used" not in running.log()
+    running.crash()
+    running = service(path=folder / "other")
+    running.wait_log(f"--socket {folder / 'other'} is not used")
+    assert "listening on the socket of the service manager" in running.log()
+    assert not (folder / "other").exists()
+    running.path = folder / "socket"
+    assert running.join().id == 0
+    running.end()
+    running = service()
+    assert "is not used" not in running.log()
+    assert f"listening on {folder / 'socket'}" in running.log()
+
+
 def test_lost_box(service, manager):
     """A peer that the manager has lost has left; nothing else suffers."""
     running = service("--no-quiet-departures")

@@ -11,6 +11,9 @@
 
 #include "ivshmem-directory.h"
 
+/* Of memory that is the directory's beside what peers have. */
+#define DIRECTORY_MIN_SIZE	16384
+
 struct peer;
 
 /**

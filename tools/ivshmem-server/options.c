@@ -13,13 +13,13 @@
 #include <string.h>
 
 #include "config.h"
+#include "directory.h"
 #include "log.h"
 #include "options.h"
 #include "protocol.h"
 #include "service.h"
 
 #define MIN_SIZE	4096
-#define MIN_DIRECTORY_SIZE	16384
 #define MAX_NODE	1023
 #define MAX_RATE	1000000
 
@@ -541,7 +541,7 @@ static bool options_check(const struct options *options)
 	else if (options->notify_join >= (int)options->vectors ||
 		 options->notify_leave >= (int)options->vectors)
 		wrong = "--notify-join and --notify-leave need a vector less than --vectors";
-	else if (options->directory && options->size < MIN_DIRECTORY_SIZE)
+	else if (options->directory && options->size < DIRECTORY_MIN_SIZE)
 		wrong = "--directory needs a --size of 16K or more";
 
 	if (wrong)

@@ -697,6 +697,10 @@ int server_open(struct server *server)
 		return count;
 	}
 	ret = server_open_memory(server, fds, count);
+	if (!ret && options->directory && options->size < DIRECTORY_MIN_SIZE) {
+		log_warn("--directory is not possible: the memory that was kept is too small");
+		server->options.directory = false;
+	}
 	if (!ret && options->directory)
 		ret = directory_open(&server->directory, server->memory->fds[0],
 				     options->size);
