@@ -97,6 +97,34 @@ static void test_starved(int error)
 	free_peer(peer);
 }
 
+/* It is waited for twice as long, and longer if it has done all it could. */
+static void test_hopeless(void)
+{
+	struct peer *peer = make_peer();
+	const uint64_t end = 100 + 2 * STALL_MS;
+	char byte[8];
+
+	failure = ETOOMANYREFS;
+	CHECK(!peer_send(peer, loop, 200));
+	/* The message is of its handshake. */
+	CHECK(!peer_hopeless(peer, STALL_MS, end - 1));
+	CHECK(peer_hopeless(peer, STALL_MS, end));
+
+	/* The message is of another one's. */
+	failure = 0;
+	CHECK(!peer_send(peer, loop, 300));
+	CHECK(!peer_hopeless(peer, STALL_MS, end));
+	CHECK(!queue_reserve(&peer->queue, 1));
+	queue_push(&peer->queue, 1, 1, NULL, 100);
+	failure = ETOOMANYREFS;
+	CHECK(!peer_send(peer, loop, 300));
+	CHECK(!peer_hopeless(peer, STALL_MS, end - 1));
+	CHECK(peer_hopeless(peer, STALL_MS, end));
+	CHECK(recv(ends[1], byte, sizeof(byte), 0) == sizeof(byte));
+	CHECK(!peer_hopeless(peer, STALL_MS, 10 * end));
+	free_peer(peer);
+}
+
 static void test_fatal(int error)
 {
 	struct peer *peer = make_peer();
@@ -143,6 +171,7 @@ int main(void)
 	test_starved(ETOOMANYREFS);
 	test_starved(ENOBUFS);
 	test_starved(ENOMEM);
+	test_hopeless();
 	test_fatal(EPIPE);
 	test_fatal(ECONNRESET);
 	test_fatal(EBADF);

@@ -3,6 +3,7 @@
  * One client.
  */
 #include <errno.h>
+#include <linux/sock_diag.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -117,4 +118,35 @@ uint64_t peer_deadline(const struct peer *peer, uint64_t stall_ms)
 	uint64_t since = queue_oldest(&peer->queue);
 
 	return (since > peer->spared ? since : peer->spared) + stall_ms;
+}
+
+/* Whether the client has not read all that was sent. */
+static bool peer_unread(const struct peer *peer)
+{
+	uint32_t info[SK_MEMINFO_VARS] = { 0 };
+	socklen_t len = sizeof(info);
+
+	return !getsockopt(peer->watch.fd, SOL_SOCKET, SO_MEMINFO, info, &len) &&
+	       info[SK_MEMINFO_WMEM_ALLOC];
+}
+
+/**
+ * peer_hopeless() - Tell whether to wait no longer for a client that starves.
+ * @peer:     the peer, which is starved
+ * @stall_ms: how long a message may wait
+ * @now:      the time, in milliseconds
+ *
+ * Clients that do not read can use up what all others need, for ever. After twice
+ * the time, so that others have gone that only stall, one that has not read all
+ * that it was sent is at fault, and one in its handshake is no use to anybody:
+ * QEMU stands still in it. Any other can wait.
+ *
+ * Return: true if it is to be parted from.
+ */
+bool peer_hopeless(const struct peer *peer, uint64_t stall_ms, uint64_t now)
+{
+	if (queue_empty(&peer->queue) ||
+	    now < queue_oldest(&peer->queue) + 2 * stall_ms)
+		return false;
+	return queue_number(&peer->queue) <= peer->joined || peer_unread(peer);
 }

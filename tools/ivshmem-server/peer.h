@@ -51,6 +51,7 @@ struct peer *peer_create(int sock, struct fdset *vectors);
 void peer_free(struct peer *peer);
 int peer_send(struct peer *peer, int loop, uint64_t now);
 int peer_receive(struct peer *peer);
+bool peer_hopeless(const struct peer *peer, uint64_t stall_ms, uint64_t now);
 uint64_t peer_deadline(const struct peer *peer, uint64_t stall_ms);
 
 #endif /* PEER_H */

@@ -86,4 +86,15 @@ static inline uint64_t queue_oldest(const struct queue *queue)
 	return queue->runs[queue->head].queued;
 }
 
+/**
+ * queue_number() - Tell how far the client has come.
+ * @queue: the queue, which is not empty
+ *
+ * Return: the number of its oldest run.
+ */
+static inline uint64_t queue_number(const struct queue *queue)
+{
+	return queue->runs[queue->head].number;
+}
+
 #endif /* QUEUE_H */

@@ -64,6 +64,12 @@ void server_part(struct server *server, struct peer *peer, int error)
 		log_warn("peer %u disconnected: it left a message waiting for %g s",
 			 peer->id, server->options.stall_ms / 1000.0);
 		break;
+	case -ETOOMANYREFS:
+		server->counts.stalled++;
+		log_warn("peer %u disconnected: for %g s too many file descriptors were on their way",
+			 peer->id, 2 * server->options.stall_ms / 1000.0);
+		protocol_send(peer->watch.fd, error, -1);
+		break;
 	case -EILSEQ:
 		log_warn("peer %u disconnected: the server was killed while sending it a message",
 			 peer->id);
@@ -135,6 +141,9 @@ static void server_check(struct server *server)
 			continue;
 		if (peer->starved) {
 			server_send(server, peer);
+			if (!peer->gone &&
+			    peer_hopeless(peer, server->options.stall_ms, now))
+				server_part(server, peer, -ETOOMANYREFS);
 			continue;
 		}
 		deadline = peer_deadline(peer, server->options.stall_ms);
