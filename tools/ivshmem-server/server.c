@@ -29,6 +29,12 @@
 #define RETRY_SEND_MS	50
 #define RETRY_ACCEPT_MS	500
 
+/* When to warn: without any left, clients can be refused. */
+#define IDS_MANY	(PROTOCOL_IDS / 4 * 3)
+
+/* Refusals of a user's clients that are logged in a second. */
+#define REFUSALS_LOGGED	10
+
 static uint64_t earlier(uint64_t a, uint64_t b)
 {
 	return a < b ? a : b;
@@ -366,6 +372,8 @@ static int server_join(struct server *server, int sock, uid_t uid)
 	if (ret < 0)
 		goto free_peer;
 	peer->id = ret;
+	if (peer->id == IDS_MANY - 1 && ids->fresh == IDS_MANY)
+		log_warn("three quarters of all ids have been used, by clients that come and go: is --max-rate set?");
 	peer->since = loop_now();
 	state_add_peer(&server->state, peer);
 	ret = state_keep_peer(&server->state, peer);
