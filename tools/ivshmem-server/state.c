@@ -32,6 +32,12 @@
 /* As many as the kernel allows in a message. */
 #define BOX_FDS		253
 
+/*
+ * The names of all have to fit in one environment variable of 128 KiB, with up
+ * to 11 bytes for each of these; without that no server could be started again.
+ */
+#define MAX_BOXES	11000
+
 /**
  * struct box_message - What comes with some of a peer's file descriptors.
  * @id:    the peer's id
@@ -227,7 +233,8 @@ static void box_name(char name[16], unsigned int id)
  * The kernel counts what is in boxes as on its way, and allows a user no more
  * of that than open files in a process.
  *
- * Return: 0 or a negative errno.
+ * Return: 0; -EMFILE if that or the number of peers is too much; or another
+ * negative errno.
  */
 int state_keep_peer(struct state *state, const struct peer *peer)
 {
@@ -238,7 +245,7 @@ int state_keep_peer(struct state *state, const struct peer *peer)
 
 	if (!state->kept)
 		return 0;
-	if (state->boxed + count > state->limit)
+	if (state->boxes >= MAX_BOXES || state->boxed + count > state->limit)
 		return -EMFILE;
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends))
@@ -250,8 +257,10 @@ int state_keep_peer(struct state *state, const struct peer *peer)
 	}
 	close(ends[0]);
 	close(ends[1]);
-	if (!ret)
+	if (!ret) {
 		state->boxed += count;
+		state->boxes++;
+	}
 	return ret;
 }
 
@@ -280,6 +289,7 @@ void state_forget_peer(struct state *state, const struct peer *peer)
 	box_name(name, peer->id);
 	service_forget(name);
 	state->boxed -= box_count(peer);
+	state->boxes--;
 }
 
 /* Look at the next message of a box. Returns how many fds it had. */
@@ -383,6 +393,7 @@ struct peer *state_load_peer(struct state *state, int box)
 	peer->since = entry->since;
 	peer->queue.progress = &entry->progress;
 	state->boxed += count;
+	state->boxes++;
 	return peer;
 
 fail:

@@ -51,12 +51,14 @@ struct state_data {
  * @kept:  the service manager keeps it, and what peers have
  * @boxed: file descriptors of peers that it keeps
  * @limit: how many that may be
+ * @boxes: how many peers that are
  */
 struct state {
 	struct state_data *data;
 	bool kept;
 	uint64_t boxed;
 	uint64_t limit;
+	unsigned int boxes;
 };
 
 int state_create(struct state *state, uint64_t size, bool kept);
