@@ -39,6 +39,20 @@ def test_activation(server, manager, folder):
     waits.close()
 
 
+def test_other_path(server, manager, folder):
+    """The socket that is passed is served, not the path; the log says so."""
+    path = folder / "given"
+    manager.listen(path)
+    running = server(manager=manager, options=["--socket", folder / "mine"],
+                     path=path)
+    running.wait_log(f"--socket {folder / 'mine'} is not used")
+    assert "listening on the socket of the service manager" in running.log()
+    assert running.join().id == 0
+    assert not (folder / "mine").exists()
+    running.leave_all()
+    running.end()
+
+
 def test_no_socket(server, manager, folder):
     """What is passed and is no listening socket is not taken for one."""
     with open(folder / "file", "wb") as file:

@@ -668,6 +668,11 @@ static int server_open_listener(struct server *server, struct service_fd *fds,
 	if (server->listener.fd >= 0) {
 		if (fcntl(server->listener.fd, F_SETFL, O_NONBLOCK))
 			ret = -errno;
+		if (path && !socket_is_at(server->listener.fd, path)) {
+			log_warn("--socket %s is not used: the service manager has passed another one",
+				 path);
+			server->options.socket = NULL;
+		}
 	} else {
 		server->listener.fd = socket_listen(&server->file, path,
 						    &server->options.file_access);

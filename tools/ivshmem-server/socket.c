@@ -215,6 +215,22 @@ unlock:
 }
 
 /**
+ * socket_is_at() - Tell whether a socket was made at a path.
+ * @sock: the socket
+ * @path: the path, as it was given when the socket was made
+ *
+ * Return: true if it was.
+ */
+bool socket_is_at(int sock, const char *path)
+{
+	struct sockaddr_un addr = { 0 };
+	socklen_t len = sizeof(addr);
+
+	return !getsockname(sock, (struct sockaddr *)&addr, &len) &&
+	       !strncmp(addr.sun_path, path, sizeof(addr.sun_path));
+}
+
+/**
  * socket_remove() - Remove a socket's file, unless it has become another's.
  * @file: the file. The socket must still listen, so that no other server takes
  *        it for a stale one and puts its own there meanwhile

@@ -5,6 +5,7 @@
 #ifndef SOCKET_H
 #define SOCKET_H
 
+#include <stdbool.h>
 #include <sys/types.h>
 
 /**
@@ -33,6 +34,7 @@ struct socket_access {
 
 int socket_listen(struct socket_file *file, const char *path,
 		  const struct socket_access *access);
+bool socket_is_at(int sock, const char *path);
 void socket_remove(const struct socket_file *file);
 
 #endif /* SOCKET_H */
