@@ -292,6 +292,18 @@ def test_max_rate(server):
     assert 1 <= count <= 1 + results[3:].count(0)
 
 
+def test_refused_in_the_log(server):
+    """Clients that are refused without end do not fill the log."""
+    running = server("--allow-uid", "4242")
+    for _ in range(100):
+        refused(running)
+    running.wait_log("more clients of uid")
+    # Ten at once, and ten in each second that this takes.
+    start = running.log().count("the access lists do not name it")
+    assert 10 <= start < 100
+    assert running.log().count("more clients of uid") <= start - 9
+
+
 def test_reload(server, folder):
     """SIGHUP: the lists are read again; who is there stays."""
     config = folder / "main.conf"

@@ -287,7 +287,7 @@ def test_hard_limit(server, limit):
 
     A peer takes five, so that each of the limits leaves another rest.
     """
-    running = server(vectors=4, limits=(limit, limit))
+    running = server("--verbose", vectors=4, limits=(limit, limit))
     peers = []
     while True:
         client = running.connect()

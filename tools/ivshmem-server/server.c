@@ -425,6 +425,21 @@ static int server_admit(struct server *server, int sock,
 	return 0;
 }
 
+/* How important a line about a refused client is: the log is not its to fill. */
+static int server_refusal_level(struct server *server, uid_t uid, int error)
+{
+	if (error == -EALREADY)
+		return LOG_DEBUG;
+	switch (rate_take(&server->refused, uid, REFUSALS_LOGGED, loop_now())) {
+	case 0:
+		return LOG_WARNING;
+	case -EAGAIN:
+		log_warn("more clients of uid %u are refused than are logged",
+			 uid);
+	}
+	return LOG_DEBUG;
+}
+
 static void server_refuse(struct server *server, int sock,
 			  const struct ucred *cred, int error)
 {
@@ -452,7 +467,7 @@ static void server_refuse(struct server *server, int sock,
 		server->counts.short_of++;
 		why = strerror(-error);
 	}
-	log_print(error == -EALREADY ? LOG_DEBUG : LOG_WARNING,
+	log_print(server_refusal_level(server, cred->uid, error),
 		  "refused a client (pid %d, uid %u): %s", cred->pid, cred->uid,
 		  why);
 	protocol_refuse(sock, error == -EALREADY ? EAGAIN : -error);
@@ -814,6 +829,7 @@ void server_close(struct server *server)
 	notify_close(&server->notify);
 	directory_close(&server->directory);
 	rate_free(&server->rates);
+	rate_free(&server->refused);
 	state_close(&server->state);
 	fdset_put(server->memory);
 	if (server->memory_lock >= 0)

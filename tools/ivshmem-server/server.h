@@ -40,6 +40,7 @@
  * @capacity:   for how many there is room
  * @gone:       peers that are to be freed when no event for them can be pending
  * @rates:      which users' clients have come lately
+ * @refused:    which users' clients have been refused lately
  * @notify:     what rings peers
  * @directory:  who is there, for the peers to see
  * @check_at:   when a peer has to be looked at, or LOOP_NEVER
@@ -66,6 +67,7 @@ struct server {
 	size_t capacity;
 	struct peer *gone;
 	struct rates rates;
+	struct rates refused;
 	struct notify notify;
 	struct directory directory;
 	uint64_t check_at;
