@@ -52,6 +52,34 @@ def vector(peer):
     return (peer, "anon_inode:[eventfd]")
 
 
+def raw(client, length):
+    """The bytes that are there, as hexadecimal words of a message each."""
+    data = b""
+    while len(data) < length:
+        # What comes with an fd comes by itself.
+        part = client.sock.recv(length - len(data))
+        assert part
+        data += part
+    client.expect_silence()
+    return data.hex(" ", 8)
+
+
+def test_bytes(server):
+    """What is on the wire, byte for byte, as QEMU has it from its own server."""
+    running = server("--no-quiet-departures", vectors=2)
+    a = running.connect()
+    assert raw(a, 40) == ("0000000000000000 0000000000000000 ffffffffffffffff "
+                          "0000000000000000 0000000000000000")
+    b = running.connect()
+    assert raw(b, 56) == ("0000000000000000 0100000000000000 ffffffffffffffff "
+                          "0000000000000000 0000000000000000 "
+                          "0100000000000000 0100000000000000")
+    assert raw(a, 16) == "0100000000000000 0100000000000000"
+    b.close()
+    running.wait_log("peer 1 left")
+    assert raw(a, 8) == "0100000000000000"
+
+
 def test_handshake(server):
     """Every byte and every fd that three clients get, in order."""
     running = server(vectors=2)
