@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: MIT
-"""Random options do the server no harm; see also make fuzz-server."""
+"""Random options and requests do the server no harm; see also make fuzz-server."""
 import shutil
 import subprocess
 
@@ -7,19 +7,23 @@ import pytest
 
 from serverlab import BUILD, build
 
-SEEDS = [b"size 64M\nvectors 4\nstall-timeout 1.5\n",
-         b"# nothing\n\nallow-uid 0\nmode 0660\nquiet\n",
-         b"--size 1G --vectors 2048 -q", b"-l 8K -n 1 --no-quiet-departures"]
+OPTIONS = [b"size 64M\nvectors 4\nstall-timeout 1.5\n",
+           b"# nothing\n\nallow-uid 0\nmode 0660\nquiet\n",
+           b"--size 1G --vectors 2048 -q", b"-l 8K -n 1 --no-quiet-departures"]
+REQUESTS = [b"text\n", b"js\0te\0on\n", b"prometheus\n\0json\n", b"x" * 300]
 
 
 @pytest.mark.skipif(not shutil.which("clang-14"), reason="no clang-14")
-def test_options(tmp_path):
-    """Files and command lines, for some seconds."""
-    program = BUILD / "unit/fuzz_options"
+@pytest.mark.parametrize("what,seeds", [("options", OPTIONS),
+                                        ("control", REQUESTS)])
+def test_fuzz(tmp_path, what, seeds):
+    """Files and command lines, or what clients of the control socket send, for
+    some seconds."""
+    program = BUILD / f"unit/fuzz_{what}"
     build("tests/unit", program)
     corpus = tmp_path / "corpus"
     corpus.mkdir()
-    for number, seed in enumerate(SEEDS):
+    for number, seed in enumerate(seeds):
         (corpus / str(number)).write_bytes(seed)
     done = subprocess.run([program, "-max_total_time=10", corpus], check=False,
                           stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
