@@ -11,6 +11,7 @@ import subprocess
 
 import pytest
 
+ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 F_GET_SEALS = 1034
 SIZE = 64 << 10
 NODES = pathlib.Path("/sys/devices/system/node/online")
@@ -122,12 +123,39 @@ def test_prefault(server, folder):
 
 
 def test_no_huge_pages(run, folder):
-    """An empty pool, or pages of a size that the processor does not have."""
-    status, _, err = run("-q", "--socket", folder / "s", "--hugetlb", "1G",
+    """More huge pages than any pool has."""
+    if not FREE_PAGES.exists():
+        pytest.skip("the kernel knows no huge pages of 2 MiB")
+    status, _, err = run("-q", "--socket", folder / "s", "--hugetlb", "2M",
                          "--size", "1T")
     assert status == 1
-    assert re.search("cannot make 1099511627776 bytes of shared memory: (not "
-                     "enough huge pages are free|No such device|Invalid)", err)
+    assert err == ("ivshmem-server: error: cannot make 1099511627776 bytes of "
+                   "shared memory: not enough huge pages are free\n")
+
+
+@ROOT
+@pytest.mark.parametrize("prepare", [
+    "mount -t hugetlbfs -o pagesize=2M none $0",
+    "truncate -s 16M $0.image && mkfs.ext4 -q $0.image && "
+    "mount -o loop $0.image $0"], ids=["hugetlbfs", "ext4"])
+def test_full_disk(server_program, folder, huge_pages, prepare):
+    """A file system of huge pages of which there are none, or on a small disk:
+    one line says so, and no block is taken."""
+    huge_pages(0)
+    place = folder / "place"
+    place.mkdir()
+    alone = ["unshare", "--mount", "sh", "-c"]
+    if subprocess.run([*alone, prepare, place], check=False).returncode:
+        pytest.skip("it cannot be mounted here")
+    done = subprocess.run(
+        [*alone, f"{prepare} && $1 -q --socket $0.socket --size 64M --file "
+         "$0/file; echo $?; stat -c %b $0/file", place, server_program],
+        check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert done.stderr == ("ivshmem-server: error: cannot make 67108864 bytes of "
+                           f"shared memory in {place}/file: No space left on "
+                           "device\n")
+    assert done.stdout == "1\n0\n"
+    assert not (folder / "place.socket").exists()
 
 
 def test_huge_pages(server, huge_pages):

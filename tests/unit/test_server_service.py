@@ -5,6 +5,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -127,6 +128,13 @@ def test_watchdog(server, manager):
     manager.environment = {"WATCHDOG_USEC": "200000"}
     running = server(manager=manager)
     wait_until(lambda: len(manager.told("WATCHDOG")) >= 4, "signs of life")
+    manager.settle()
+    start, before = time.monotonic(), len(manager.told("WATCHDOG"))
+    wait_until(lambda: len(manager.told("WATCHDOG")) >= before + 10,
+               "signs of life")
+    count = len(manager.told("WATCHDOG")) - before
+    # One each half of the time; one more was on its way at each end.
+    assert count <= (time.monotonic() - start) / 0.1 + 2
     running.kill(signal.SIGSTOP)
     running.wait_stopped()
     manager.settle()
