@@ -133,6 +133,10 @@ void ivshmem_device_put(struct ivshmem_device *ivs)
  * machine sleeps. Afterwards no page of the device is mapped, and whoever touches
  * one or rings waits for ivshmem_device_unhold(), outside the gate. Sleepers go on
  * sleeping.
+ *
+ * This is a flag and not a count: older kernels tell no driver that the recovery
+ * from an error has failed, and then it is the next reset that ends the waiting.
+ * The price is that a reset by hand in the midst of a recovery ends it early.
  */
 void ivshmem_device_hold(struct ivshmem_device *ivs)
 {
@@ -172,12 +176,15 @@ int ivshmem_device_await(struct ivshmem_device *ivs)
  * ivshmem_device_unplug() - Cut every file off from the hardware.
  * @ivs: the device
  *
- * Called by remove, and by an error that nothing can mend. Afterwards nobody is
- * inside the gate or will enter it, no page of the device is mapped, and whoever
- * slept has been woken.
+ * Called by remove, and by an error that nothing can mend, with the lock of the
+ * PCI device. Afterwards nobody is inside the gate or will enter it, no page of
+ * the device is mapped, and whoever slept has been woken.
  */
 void ivshmem_device_unplug(struct ivshmem_device *ivs)
 {
+	/* An error came before remove: nobody is to be told twice. */
+	if (ivs->gone)
+		return;
 	WRITE_ONCE(ivs->gone, true);
 	wake_up_all(&ivs->held_wait);
 	synchronize_srcu(&ivs->srcu);

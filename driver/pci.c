@@ -242,6 +242,17 @@ static void ivshmem_pci_reset_done(struct pci_dev *pdev)
 	ivshmem_pci_restore(pci_get_drvdata(pdev));
 }
 
+/*
+ * What nothing can mend. UIO has no word for that until remove(), which may never
+ * come: who reads from it is at least woken.
+ */
+static pci_ers_result_t ivshmem_pci_lose(struct ivshmem_device *ivs)
+{
+	ivshmem_device_unplug(ivs);
+	ivshmem_uio_notify(ivs);
+	return PCI_ERS_RESULT_DISCONNECT;
+}
+
 static pci_ers_result_t ivshmem_pci_error_detected(struct pci_dev *pdev,
 						   pci_channel_state_t state)
 {
@@ -254,16 +265,16 @@ static pci_ers_result_t ivshmem_pci_error_detected(struct pci_dev *pdev,
 		ivshmem_device_hold(ivs);
 		return PCI_ERS_RESULT_NEED_RESET;
 	default:
-		ivshmem_device_unplug(ivs);
-		return PCI_ERS_RESULT_DISCONNECT;
+		return ivshmem_pci_lose(ivs);
 	}
 }
 
 static pci_ers_result_t ivshmem_pci_slot_reset(struct pci_dev *pdev)
 {
 	pci_restore_state(pdev);
-	return pci_device_is_present(pdev) ? PCI_ERS_RESULT_RECOVERED :
-					     PCI_ERS_RESULT_DISCONNECT;
+	if (!pci_device_is_present(pdev))
+		return ivshmem_pci_lose(pci_get_drvdata(pdev));
+	return PCI_ERS_RESULT_RECOVERED;
 }
 
 static void ivshmem_pci_error_resume(struct pci_dev *pdev)
