@@ -94,7 +94,7 @@ fuzz: ## Make ten million random calls on each kernel (CALLS=, SEED=)
 soak: ## Unplug the device a thousand times on each kernel (REMOVALS=)
 	@tests/install-deps check
 	IVSHMEM_REMOVALS=$(or $(REMOVALS),1000) \
-		$(PYTEST) tests/vm/test_removal.py -o timeout=0 $(ARGS)
+		$(PYTEST) tests/vm/test_removal.py -rP -o timeout=0 $(ARGS)
 
 bench: ## Compare the ways of mapping the memory: table, JSON, SVG
 	@tests/install-deps demo
