@@ -23,7 +23,10 @@ PLACES = {
     "ivshmem-tools": ["/usr/bin/ivshmemctl", "/completions/ivshmemctl",
                       "/man1/ivshmemctl.1"],
     "ivshmem-server": ["/usr/sbin/ivshmem-server", "/man8/ivshmem-server.8",
-                       "/completions/ivshmem-server"],
+                       "/completions/ivshmem-server",
+                       "/usr/lib/systemd/system/ivshmem-server@.service",
+                       "/usr/lib/systemd/system/ivshmem-server@.socket",
+                       "/usr/lib/sysusers.d/ivshmem-server.conf"],
     "libivshmem0": ["/libivshmem.so.0"],
     "libivshmem-dev": ["/usr/include/ivshmem.h", "/usr/include/linux/ivshmem.h",
                        "/usr/include/ivshmem-directory.h",
@@ -52,6 +55,16 @@ def check_places(listings: dict):
             assert have == {package}, place
 
 
+def check_scripts(scripts: dict):
+    """Scripts of each package are such that a shell can read them."""
+    for name, text in scripts.items():
+        done = subprocess.run(["sh", "-n"], input=text, text=True, check=False,
+                              stderr=subprocess.PIPE)
+        assert not done.returncode, f"{name}: {done.stderr}"
+        # A macro that nobody knows stands there as it is.
+        assert not re.search(r"%\{?\w+|#DEBHELPER#", text), name
+
+
 def test_deb(builder):
     """Debian's packages: lintian finds no error, each file has its place."""
     if not shutil.which("dh_dkms"):
@@ -67,6 +80,9 @@ def test_deb(builder):
         listings[name] = "\n".join(line.split()[5].removeprefix(".")
                                    for line in lines)
     check_places(listings)
+    check_scripts({f"{name} {script}": run("dpkg-deb", "-I", names[name], script)
+                   for name in ("ivshmem-dkms", "ivshmem-server")
+                   for script in ("postinst", "prerm", "postrm")})
 
 
 def test_rpm(builder):
@@ -81,3 +97,11 @@ def test_rpm(builder):
     listings = {name: run("rpm", "-qpl", rpm) for name, rpm in rpms.items()}
     listings["libivshmem-dev"] = listings.pop("ivshmem-devel")
     check_places(listings)
+    tag = "%{{NAME}} {0}\\n%{{{0}}}\\n====\\n"
+    scripts = run("rpm", "-qp", "--qf", "".join(
+        tag.format(s) for s in ("POSTIN", "PREUN", "POSTUN")), *rpms.values())
+    found = dict(part.split("\n", 1) for part in scripts.split("====\n") if part)
+    check_scripts(found)
+    # Another release of the same version does not end without a driver.
+    for script in "POSTIN", "PREUN":
+        assert "--rpm_safe_upgrade" in found[f"ivshmem-dkms {script}"]
