@@ -164,10 +164,10 @@ class Archive:
     # What comes out of it: packages, or with deb-src their source.
     kind = "deb"
 
-    def __init__(self, suites):
+    def __init__(self, suites, arch="amd64"):
         self.suites = suites
-        self.dir = (cache_dir() / "apt" /
-                    ("+".join(suites) + self.kind.removeprefix("deb")))
+        name = "+".join(suites) + ("" if arch == "amd64" else f"-{arch}")
+        self.dir = cache_dir() / "apt" / (name + self.kind.removeprefix("deb"))
         self.sources = self.dir / "sources.list"
         options = {
             "Dir::Etc::sourcelist": self.sources,
@@ -182,8 +182,8 @@ class Archive:
             "Acquire::Check-Valid-Until": "false",
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
-            "APT::Architecture": "amd64",
-            "APT::Architectures": "amd64",
+            "APT::Architecture": arch,
+            "APT::Architectures": arch,
             "APT::Sandbox::User": "",
             "APT::Update::Post-Invoke": "",
         }
