@@ -62,6 +62,9 @@ dkms-uninstall: ## Take it out of DKMS and of every kernel
 deb rpm: ## Build packages for Debian, or for distributions that use rpm
 	@env -u MAKEFLAGS -u MAKELEVEL -u O packaging/build $@ $(O)/$@
 
+upstream-patch: ## Write patches that put the driver into the kernel in TREE=
+	@packaging/upstream "$(TREE)" $(O)/upstream
+
 html: ## Make pages to read of Documentation/, in build/html
 	$(PYTHON) -m sphinx -b html $(SPHINXOPTS) Documentation $(O)/html
 
@@ -119,5 +122,5 @@ clean: ## Remove everything that was built
 	rm -rf $(O)
 
 .PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \
-	deb rpm html demo shell check check-debug check-matrix fuzz fuzz-server \
-	soak bench bench-server deps clean
+	deb rpm upstream-patch html demo shell check check-debug check-matrix fuzz \
+	fuzz-server soak bench bench-server deps clean
