@@ -23,7 +23,7 @@ TOP = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(TOP / "tests/vm"))
 
 # pylint: disable=wrong-import-position
-from lab import contrib  # noqa: E402
+from lab import contrib, kernels  # noqa: E402
 
 BUILD = Path(os.environ.get("O", TOP / "build"))
 # What programs get on Debian; the hard limit is the machine's.
@@ -167,6 +167,11 @@ def main():
     parser.add_argument("--qemu", action="store_true",
                         help="QEMU's server, too; its source is built first")
     args = parser.parse_args()
+    try:
+        if args.qemu:
+            contrib.get("ivshmem-server")
+    except kernels.Unavailable as err:
+        sys.exit(f"QEMU's server cannot be had: {err}")
     rows = []
     print("server  peers  vectors   messages   seconds   us/message   peak KiB")
     for load in args.loads.split(","):
