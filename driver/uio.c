@@ -188,7 +188,8 @@ static int ivshmem_uio_prepare_regs(struct ivshmem_device *ivs,
 		return -EINVAL;
 
 	area->flags = VM_PFNMAP | VM_IO | VM_DONTEXPAND | VM_DONTDUMP;
-	area->prot = pgprot_noncached(area->prot);
+	/* A device's registers, so not encrypted; as io_remap_pfn_range() does. */
+	area->prot = pgprot_decrypted(pgprot_noncached(area->prot));
 	area->ops = &ivshmem_uio_regs_ops;
 	area->data = ivs;
 	ivshmem_device_get(ivs);
