@@ -311,8 +311,19 @@ void ivshmem_uio_notify(struct ivshmem_device *ivs)
 
 	if (!uio)
 		return;
+	if (test_bit(IVSHMEM_UIO_LIVE, &uio->state) &&
+	    !test_bit(IVSHMEM_UIO_DISABLED, &uio->state)) {
+		/* Pairs with the barrier before it became live. */
+		smp_rmb();
+		uio_event_notify(&uio->info);
+		return;
+	}
+	/* Those that cannot be reported yet become one. */
 	set_bit(IVSHMEM_UIO_PENDING, &uio->state);
-	/* Pairs with those in ivshmem_uio_irqcontrol() and _register(). */
+	/*
+	 * Either this finds that UIO may be told after all, or who lets it, in
+	 * ivshmem_uio_irqcontrol() or _register(), finds it pending.
+	 */
 	smp_mb__after_atomic();
 	ivshmem_uio_report(uio);
 }

@@ -22,6 +22,20 @@ def test_both(stock):
     run_guest_program(stock, "uio_both", "/dev/ivshmem0")
 
 
+@pytest.mark.ci_debug
+@pytest.mark.ci_kcsan
+def test_storm(vms):
+    """Of interrupts that two processors have at the same moment, none is left
+    out of the count."""
+    vm = vms(guest(machine="pc", cpus=2), share=True)[0]
+    numbers = vm.check("sed -n 's/^ *\\([0-9]*\\):.*ivshmem0-[0-9]*$/\\1/p' "
+                       "/proc/interrupts").split()
+    assert len(numbers) == 4
+    for i, number in enumerate(numbers):
+        vm.check(f"echo {1 << i % 2} > /proc/irq/{number}/smp_affinity")
+    run_guest_program(vm, "uio_storm", "/dev/ivshmem0", 20000, timeout=300)
+
+
 def test_plain(stock):
     """Without interrupts there is the memory."""
     run_guest_program(stock, "uio_plain", "/dev/ivshmem1")
