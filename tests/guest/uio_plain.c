@@ -18,6 +18,7 @@ int main(int argc, char **argv)
 {
 	struct ivshmem_info info;
 	volatile uint32_t *here, *there, *regs;
+	struct pollfd pfd = { .events = POLLIN | POLLOUT };
 	uint32_t word = 1;
 	int dev, uio;
 
@@ -49,5 +50,9 @@ int main(int argc, char **argv)
 
 	EXPECT_ERRNO(read(uio, &word, sizeof(word)), EIO);
 	EXPECT_ERRNO(write(uio, &word, sizeof(word)), EIO);
+	/* What -EIO looks like as a mask of events. */
+	pfd.fd = uio;
+	EXPECT_EQ(poll(&pfd, 1, 0), 1);
+	EXPECT_EQ(pfd.revents, POLLIN | POLLERR | POLLHUP);
 	return tap_finish();
 }
