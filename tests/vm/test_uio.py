@@ -103,12 +103,17 @@ def test_early(vms, lab):
     position = vm.check("cat /sys/class/misc/ivshmem0/position").strip()
     vm.check(f"echo {name} > /sys/bus/pci/drivers/ivshmem/unbind")
     guestmod.load(lab, vm, "refuse", symbol="kobject_create_and_add",
-                  late=500000)
-    job = vm.start_job(f"/tests/uio_early /dev/uio0 {position}")
+                  late=2000000)
+    # While probe is late nothing else may get to its processor.
+    affinity = "/proc/irq/default_smp_affinity"
+    vm.check(f"echo 2 > {affinity}")
+    job = vm.start_job(f"taskset 2 /tests/uio_early /dev/uio0 {position} "
+                       "/dev/ivshmem0")
     job.expect("^# ready$")
-    vm.check(f"echo {name} > /sys/bus/pci/drivers/ivshmem/bind")
+    vm.check("taskset 1 sh -c "
+             f"'echo {name} > /sys/bus/pci/drivers/ivshmem/bind'")
     assert int(vm.check("cat /sys/module/refuse/parameters/times"))
-    vm.check("rmmod refuse")
+    vm.check(f"rmmod refuse; echo 3 > {affinity}")
     judge("uio_early", *job.wait())
 
 
