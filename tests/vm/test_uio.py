@@ -17,6 +17,7 @@ def stock(request, vms):
                share=True)[0]
 
 
+@pytest.mark.ci_debug
 def test_both(stock):
     """Maps, counts, poll, control and registers of a device of QEMU."""
     run_guest_program(stock, "uio_both", "/dev/ivshmem0")
@@ -81,6 +82,7 @@ def slotted(vms):
     return vm, vm.devices[0]
 
 
+@pytest.mark.ci_debug
 def test_unplug(slotted):
     """Pulled out with both nodes open and mapped, and plugged in again."""
     vm, device = slotted
@@ -135,6 +137,33 @@ def test_shared_page(vms):
         run_guest_program(vm, "uio_plain", f"/dev/ivshmem{i}", "shared")
         assert (f"ivshmem 0000:00:{slot:02}.0: BAR0 shares its page, "
                 "UIO programs cannot map it") in vm.check("dmesg")
+
+
+def registers(vm):
+    """The first and last address of BAR0, and the names of what lies in its
+    page."""
+    first, last = (int(word, 16) for word in vm.check(
+        "head -1 /sys/bus/pci/devices/0000:00:04.0/resource").split()[:2])
+    held = {}
+    for name in vm.check("cat /proc/iomem").splitlines():
+        area, _, name = name.partition(" : ")
+        start, end = (int(word, 16) for word in area.split("-"))
+        if first >> 12 == start >> 12 == end >> 12:
+            held[name] = (start, end)
+    return first, last, held
+
+
+def test_padding(stock):
+    """While the registers can be mapped, nobody else gets the rest of their
+    page."""
+    first, last, held = registers(stock)
+    assert held["ivshmem"] == (first, last)
+    assert held["ivshmem padding"] == (last + 1, first | 0xfff)
+    driver = "/sys/bus/pci/drivers/ivshmem"
+    stock.check(f"echo 0000:00:04.0 > {driver}/unbind")
+    assert set(registers(stock)[2]) == {"0000:00:04.0"}
+    stock.check(f"echo 0000:00:04.0 > {driver}/bind")
+    assert registers(stock) == (first, last, held)
 
 
 def test_left_out(stock):
