@@ -25,8 +25,11 @@ def module(builder, kernel, name):
 
 
 def load(lab, vm, name, **params):
-    """Loads a module into a running VM, unless it is there already."""
+    """Loads a module into a running VM. One without parameters may be there
+    already; one with them would not do what it is told now."""
     if vm.run(f"[ -e /sys/module/{name} ]").rc == 0:
+        if params:
+            raise AssertionError(f"{vm.name}: {name} has not been unloaded")
         return
     stripped = vm.folder / f"{name}.ko"
     if not stripped.exists():
