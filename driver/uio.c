@@ -164,9 +164,11 @@ static vm_fault_t ivshmem_uio_fault_regs(struct vm_fault *vmf)
 		ivshmem_device_leave(ivs, idx);
 		return ivshmem_mmap_await(vmf);
 	}
+	/* The number of the map is no longer in the offset. */
 	ret = vmf_insert_pfn(vmf->vma, vmf->address,
 			     PHYS_PFN(pci_resource_start(ivs->pdev,
-							 IVSHMEM_BAR_REGS)));
+							 IVSHMEM_BAR_REGS)) +
+			     vmf->pgoff);
 	ivshmem_device_leave(ivs, idx);
 	return ret;
 }

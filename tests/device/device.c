@@ -17,9 +17,6 @@
 #define REG_DOORBELL	0x0c
 #define DOORBELL_STRIDE	32		/* between those of the 2010 layout */
 
-#define REGS_SIZE	256
-#define REGS_SIZE_2010	1024
-
 #define MSIX_CAP	0x40
 #define MSIX_ENTRY	16
 
@@ -114,7 +111,7 @@ uint64_t device_region_size(unsigned int region)
 
 	switch (region) {
 	case VFIO_PCI_BAR0_REGION_INDEX:
-		return opt->layout == LAYOUT_2010 ? REGS_SIZE_2010 : REGS_SIZE;
+		return opt->regs;
 	case VFIO_PCI_BAR1_REGION_INDEX:
 		/* The table in one half, the pending bits in the other. */
 		if (opt->irq != IRQ_MSIX)

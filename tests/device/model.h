@@ -53,6 +53,7 @@ struct options {
 	enum layout layout;
 	enum irq_mode irq;
 	unsigned int vectors;
+	uint32_t regs;			/* size of BAR0; 0 for none */
 	uint64_t size;			/* of BAR2; 0 for none */
 	uint32_t position;		/* of the first guest */
 	unsigned int late;		/* reads until the position is known */

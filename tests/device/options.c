@@ -12,6 +12,9 @@
 
 #include "model.h"
 
+#define REGS_SIZE	256
+#define REGS_SIZE_2010	1024
+
 static const char help[] =
 "Usage: ivshmem-device [OPTION]... SOCKET...\n"
 "Be the ivshmem device of one VM for each SOCKET, through QEMU's vfio-user-pci.\n"
@@ -20,6 +23,8 @@ static const char help[] =
 "  --irq KIND       none, intx or msix (default: msix)\n"
 "  --vectors N      vectors of MSI-X (default: 4)\n"
 "  --layout NAME    stock, or 2010: one doorbell register for each guest\n"
+"  --regs BYTES     size of BAR0, 0 for none (default: 256; of the layout 2010:\n"
+"                   1024)\n"
 "  --size BYTES     size of BAR2, 0 for none (default: 4194304)\n"
 "  --trap           see each access to BAR2: slow, and counted\n"
 "  --position N     id of the first guest (default: 0)\n"
@@ -85,6 +90,7 @@ void options_parse(int argc, char **argv)
 		{ "irq", required_argument, NULL, 'i' },
 		{ "vectors", required_argument, NULL, 'v' },
 		{ "layout", required_argument, NULL, 'y' },
+		{ "regs", required_argument, NULL, 'b' },
 		{ "size", required_argument, NULL, 's' },
 		{ "trap", no_argument, NULL, 't' },
 		{ "position", required_argument, NULL, 'p' },
@@ -95,6 +101,7 @@ void options_parse(int argc, char **argv)
 		{ NULL, 0, NULL, 0 }
 	};
 	struct options *opt = &model.options;
+	int64_t regs = -1;
 	int index = 0, c;
 
 	opt->revision = 1;
@@ -117,6 +124,9 @@ void options_parse(int argc, char **argv)
 			break;
 		case 'y':
 			opt->layout = choice(name, layouts, 2);
+			break;
+		case 'b':
+			regs = number(name, UINT32_MAX);
 			break;
 		case 's':
 			opt->size = number(name, UINT64_C(1) << 40);
@@ -147,9 +157,13 @@ void options_parse(int argc, char **argv)
 		}
 	}
 
+	opt->regs = regs;
+	if (regs < 0)
+		opt->regs = opt->layout == LAYOUT_2010 ? REGS_SIZE_2010 :
+							 REGS_SIZE;
 	opt->nr_guests = argc - optind;
 	if (!opt->nr_guests || opt->nr_guests > MAX_GUESTS || !opt->vectors ||
-	    opt->size & (opt->size - 1)) {
+	    opt->regs & (opt->regs - 1) || opt->size & (opt->size - 1)) {
 		fputs(help, stderr);
 		exit(2);
 	}

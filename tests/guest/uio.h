@@ -23,6 +23,7 @@ enum {
 	UIO_STATUS,
 	UIO_POSITION,
 	UIO_DOORBELL,
+	UIO_STRIDE = 8,		/* between those of the first design */
 };
 
 static char uio_name[32];

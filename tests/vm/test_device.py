@@ -400,27 +400,73 @@ def test_unplug(vms):
         run_guest_program(vm, "basic", "/dev/ivshmem0", "pin")
 
 
-# The first design: two VMs, each with one device that has a pin, and one with
-# messages.
+def test_reset(vms):
+    """Reset by the port above it, below programs that use a device with messages
+    and its peer."""
+    vm = vms(guest([ModelDevice(0, bus="rp0"), ModelDevice(1, id="iv1")], cpus=2,
+                   qemu=["-device", "pcie-root-port,id=rp0,slot=1"]),
+             servers={"device": {"guests": 2}})[0]
+    device = "/sys/bus/pci/devices/0000:01:00.0"
+    name = vm.check(f"ls {device}/misc").strip()
+    peer = {"ivshmem0": "ivshmem1", "ivshmem1": "ivshmem0"}[name]
+    resets = 3
+    job = vm.start_job(f"/tests/reset /dev/{name} {resets} /dev/{peer}")
+    job.expect("^# ready$")
+    for _ in range(resets):
+        vm.check(f"echo 1 > {device}/reset")
+    judge("reset", *job.wait(240))
+    run_guest_program(vm, "basic", f"/dev/{name}")
+
+
+# The first design: two VMs, each with one device that has a pin, and others with
+# messages: one as it was specified, one with too small a BAR0 to be known by it,
+# and one with a larger BAR0.
 FIRST = {
     "pin": {"guests": 2, "irq": "intx", "revision": 0, "layout": "2010",
-            "position": 4},
+            "size": 1 << 16},
+    # 31 is the highest for whom there is a register.
     "msi": {"guests": 2, "irq": "msix", "revision": 0, "layout": "2010",
-            "position": 4},
+            "position": 30},
+    "narrow": {"guests": 2, "irq": "msix", "revision": 0, "layout": "2010",
+               "position": 6, "regs": 256},
+    "wide": {"guests": 2, "irq": "msix", "revision": 0, "layout": "2010",
+             "position": 200, "regs": 8192},
 }
+
+
+def first_guest(index):
+    """One of them. Its devices are in the order of their names above."""
+    return guest([ModelDevice(index, server=name, id=name,
+                              options=f"addr={slot:#x}")
+                  for slot, name in enumerate(FIRST, 4)])
 
 
 @pytest.fixture
 def first(vms):
-    def peer(index):
-        return guest([ModelDevice(index, server="pin", id="pin",
-                                  options="addr=0x4"),
-                      ModelDevice(index, server="msi", id="msi",
-                                  options="addr=0x5")])
-    return vms(peer(0), peer(1), servers=FIRST, share=True)
+    return vms(first_guest(0), first_guest(1), servers=FIRST, share=True)
 
 
+# What peers hear when one comes: a status of ones, or vector 0.
+JOINS = [("0", "0x1", "0xffffffff"), ("0", "0x1", "0")]
 EVENT = r"event vector=(\d+) flags=(\w+) status=(\w+)$"
+
+
+def listen(vm, device):
+    """A job that prints the next event of a device, and is ready for it."""
+    job = vm.start_job(f"/tests/intx_events /dev/ivshmem{device} 1")
+    job.expect("^# ready$")
+    return job
+
+
+def refused(vm, device, peer, value):
+    """Whether such a ring is an error, and the right one."""
+    ring = vm.run(f"ivshmemctl -d {device} ring {peer} {value}")
+    return ring.rc and "Invalid argument" in ring.out
+
+
+def force(vm, layout):
+    """Loads the module with one layout for all devices, or -1 for their own."""
+    vm.check(f"rmmod ivshmem && modprobe ivshmem doorbell_per_peer={layout}")
 
 
 def heard(job):
@@ -434,28 +480,26 @@ def heard(job):
 def test_first_design(first, sender):
     """Values pass both ways; the doorbell of each peer is its own."""
     a, b = first[sender], first[1 - sender]
-    peer = 4 + 1 - sender
+    for device, value, event in ((0, 4660, ("0", "0", "0x1234")),
+                                 (1, 2, ("2", "0", "0")),
+                                 (3, 3, ("3", "0", "0"))):
+        peer = list(FIRST.values())[device].get("position", 0) + 1 - sender
+        job = listen(b, device)
+        a.check(f"ivshmemctl -d {device} ring {peer} {value}")
+        assert heard(job) == event
+        # 0 says nothing.
+        assert refused(a, device, peer, 0)
 
-    job = b.start_job("/tests/intx_events /dev/ivshmem0 1")
-    job.expect("^# ready$")
-    a.check(f"ivshmemctl -d 0 ring {peer} 4660")
-    assert heard(job) == ("0", "0", "0x1234")
-
-    job = b.start_job("/tests/intx_events /dev/ivshmem1 1")
-    job.expect("^# ready$")
-    a.check(f"ivshmemctl -d 1 ring {peer} 2")
-    assert heard(job) == ("2", "0", "0")
-
-    # 0 cannot be rung, and there is no register for peer 32.
-    for device in 0, 1:
-        assert a.run(f"ivshmemctl -d {device} ring {peer} 0").rc
-        assert a.run(f"ivshmemctl -d {device} ring 32 1").rc
+    # There is no register for peer 32; of the larger BAR0, none for 256.
+    for device, peer in ((0, 32), (1, 32), (3, 256)):
+        assert refused(a, device, peer, 1)
+        a.check(f"ivshmemctl -d {device} ring {peer - 1} 1")
 
 
 def test_first_design_memory(first):
     """What one writes the other reads."""
     a, b = first
-    for device in 0, 1:
+    for device in range(len(FIRST)):
         a.check(f"echo hello{device} | ivshmemctl -d {device} write 4096")
         assert b.check(f"ivshmemctl -d {device} read 4096 6") == f"hello{device}"
 
@@ -463,14 +507,20 @@ def test_first_design_memory(first):
 def test_first_design_join(first):
     """That a peer comes is told: by a status of ones, or by vector 0."""
     a, b = first
-    jobs = [a.start_job(f"/tests/intx_events /dev/ivshmem{i} 1") for i in (0, 1)]
-    for job in jobs:
-        job.expect("^# ready$")
+    jobs = [listen(a, device) for device in (0, 1)]
     # The model takes the start of a VM for it; a reset of one is none.
     for model in first.servers.values():
         model.command("join", 1)
-    assert heard(jobs[0]) == ("0", "0x1", "0xffffffff")
-    assert heard(jobs[1]) == ("0", "0x1", "0")
+    assert [heard(job) for job in jobs] == JOINS
+
+
+def test_first_design_joins(vms):
+    """The same of a machine that really starts."""
+    cluster = vms(first_guest(0), servers=FIRST)
+    jobs = [listen(cluster[0], device) for device in (0, 1)]
+    cluster.start(first_guest(1))
+    assert [heard(job) for job in jobs] == JOINS
+    cluster[1].wait_ready()
 
 
 def test_first_design_old_join(first):
@@ -487,15 +537,36 @@ def test_first_design_old_join(first):
 def test_forced_layout(first):
     """A module parameter overrules what the size of BAR0 says: only one register
     for all takes a peer for which there is no register of its own."""
-    a = first[0]
+    a, b = first
     for layout in -2, 2, "x":
         a.check("rmmod ivshmem")
         assert a.run(f"modprobe ivshmem doorbell_per_peer={layout}").rc
         assert f"`{layout}' invalid for parameter `doorbell_per_peer'" in a.log()
         a.check("modprobe ivshmem")
-    for layout, refused in (0, False), (1, True), (-1, True):
-        a.check("rmmod ivshmem && modprobe ivshmem "
-                f"doorbell_per_peer={layout}")
-        for device in 0, 1:
-            ring = a.run(f"ivshmemctl -d {device} ring 32 1")
-            assert bool(ring.rc) == refused
+    # Peer and value as the one register takes them; it is that of peer 0, who
+    # finds in its status what was written.
+    job = listen(a, 0)
+    force(b, 0)
+    b.check("ivshmemctl -d 0 ring 32 7")
+    assert heard(job) == ("0", "0", "0x200007")
+
+    # Even a BAR0 that says nothing of it has registers for some peers.
+    job = listen(b, 2)
+    force(a, 1)
+    a.check("ivshmemctl -d 2 ring 7 1")
+    assert heard(job) == ("1", "0", "0")
+    assert refused(a, 2, 8, 1)
+    assert refused(a, 0, 32, 1)
+
+    for vm in first:
+        force(vm, -1)
+    job = listen(a, 0)
+    b.check("ivshmemctl -d 0 ring 0 7")
+    assert heard(job) == ("0", "0", "0x7")
+    assert refused(b, 0, 32, 7)
+
+
+@pytest.mark.parametrize("device", [0, 1, 3])
+def test_first_design_uio(first, device):
+    """Through UIO too each peer has its register, also beyond the first page."""
+    run_guest_program(first[0], "uio_both", f"/dev/ivshmem{device}")
