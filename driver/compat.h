@@ -4,6 +4,7 @@
 #define IVSHMEM_COMPAT_H
 
 #include <linux/mm.h>
+#include <linux/wait.h>
 
 #ifdef HAVE_EVENTFD_SIGNAL_ONE
 #define compat_eventfd_signal(ctx)	eventfd_signal(ctx)
@@ -21,6 +22,21 @@
 #define compat_vm_flags_set(vma, flags)	vm_flags_set(vma, flags)
 #else
 #define compat_vm_flags_set(vma, flags)	((vma)->vm_flags |= (flags))
+#endif
+
+#ifdef HAVE_RELEASE_FAULT_LOCK
+#define compat_release_fault_lock(vmf)	release_fault_lock(vmf)
+#else
+#define compat_release_fault_lock(vmf)	mmap_read_unlock((vmf)->vma->vm_mm)
+#endif
+
+/* A wait that keeps nobody from suspending the machine, where that exists. */
+#ifdef HAVE_WAIT_EVENT_STATE
+#define compat_wait_event_killable(wq, condition) \
+	wait_event_state(wq, condition, TASK_KILLABLE | TASK_FREEZABLE)
+#else
+#define compat_wait_event_killable(wq, condition) \
+	wait_event_killable(wq, condition)
 #endif
 
 /*

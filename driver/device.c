@@ -12,6 +12,7 @@
 #include <linux/pseudo_fs.h>
 #include <linux/slab.h>
 
+#include "compat.h"
 #include "ivshmem.h"
 
 #define IVSHMEM_FS_MAGIC	0x69767368
@@ -167,9 +168,9 @@ void ivshmem_device_unhold(struct ivshmem_device *ivs)
  */
 int ivshmem_device_await(struct ivshmem_device *ivs)
 {
-	return wait_event_killable(ivs->held_wait,
-				   !ivshmem_device_held(ivs) ||
-				   ivshmem_device_gone(ivs));
+	return compat_wait_event_killable(ivs->held_wait,
+					  !ivshmem_device_held(ivs) ||
+					  ivshmem_device_gone(ivs));
 }
 
 /**

@@ -129,7 +129,7 @@ vm_fault_t ivshmem_mmap_await(struct vm_fault *vmf)
 	/* The mapping may go meanwhile, and with it device and module. */
 	ivshmem_device_get(ivs);
 	get_file(file);
-	mmap_read_unlock(vmf->vma->vm_mm);
+	compat_release_fault_lock(vmf);
 	ivshmem_device_await(ivs);
 	ivshmem_device_put(ivs);
 	fput(file);
