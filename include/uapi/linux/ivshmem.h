@@ -70,7 +70,7 @@ enum ivshmem_irq_mode {
 };
 
 /**
- * enum ivshmem_cache_mode - How the processor caches a mapping of the memory.
+ * enum ivshmem_cache_mode - What the page table entries of a mapping ask for.
  * @IVSHMEM_CACHE_WRITE_BACK: as ordinary memory
  * @IVSHMEM_CACHE_UNCACHED:   every access goes to the bus
  */
