@@ -19,7 +19,8 @@
 #include <linux/sched.h>
 #include <linux/string.h>
 
-#define MEET_TIMEOUT_MS	15000
+/* Longer than the programs wait. */
+#define MEET_TIMEOUT_MS	45000
 
 enum {
 	MEET_IDLE,
@@ -57,7 +58,7 @@ static void meet_await(int stage)
 
 static int meet_huge_begins(struct kretprobe_instance *ri, struct pt_regs *regs)
 {
-	if (regs_get_kernel_argument(regs, 1) != HPAGE_PMD_ORDER ||
+	if (regs_get_kernel_argument(regs, 1) != PMD_SHIFT - PAGE_SHIFT ||
 	    !meet_step(MEET_ARMED, MEET_HUGE_BEGUN))
 		return 1;
 	meet_await(meet_small_first ? MEET_SMALL_DONE : MEET_SMALL_BEGUN);
