@@ -46,7 +46,8 @@ TROUBLE = re.compile(
     r"lock held when returning|suspicious RCU|sleeping function called|"
     r"unreferenced object|nobody cared|refcount_t|memory leak|"
     r"detected stall|blocked for more than|general protection|"
-    r"bad page (map|state)|Bad (rss-counter|page)|x86/PAT: .*conflict|"
+    r"bad page (map|state)|Bad (rss-counter|page)|bad p(te|md|ud|4d|gd) |"
+    r"x86/PAT: .*(conflict|invalid memtype|expected mapping type)|"
     r"scheduling while atomic|stack-protector|list_(add|del) corruption|"
     r"use-after-free|double free")
 
