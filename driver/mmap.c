@@ -9,11 +9,14 @@
  *
  * Entries come from faults only, inside the gate, so that a zap cannot miss one.
  * A page table is filled at once, or is one huge entry where the kernel can have
- * those in a mapping without struct pages.
+ * those in a mapping without struct pages, and is safe with them. What fork() and
+ * mremap() copy is found too: a zap comes to the copy after its origin, or waits
+ * for the lock under which it is made.
  */
 #include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/mm.h>
+#include <linux/module.h>
 #include <linux/pfn.h>
 #include <linux/string.h>
 #include <linux/vmalloc.h>
@@ -22,6 +25,16 @@
 
 #include "compat.h"
 #include "ivshmem.h"
+
+/*
+ * With CONFIG_NUMA any program can call mbind(), whose MPOL_MF_STRICT takes what
+ * a huge entry points at for a page of the kernel's own, special or not, and
+ * oopses. A driver cannot come between.
+ */
+static bool ivshmem_mmap_huge = !IS_ENABLED(CONFIG_NUMA);
+module_param_named(huge, ivshmem_mmap_huge, bool, 0444);
+MODULE_PARM_DESC(huge,
+		 "Map the memory by 2 MiB entries where the kernel can: not safe with CONFIG_NUMA (default no there, else yes)");
 
 const enum ivshmem_cache_mode ivshmem_mmap_cache_mode = IVSHMEM_CACHE_WRITE_BACK;
 
@@ -88,7 +101,9 @@ static pgprot_t ivshmem_mmap_prot(struct vm_area_struct *vma)
 /*
  * Sees to it that there is a page table at the address, which then stays for as
  * long as the fault lasts. Returns false if a huge entry came first: for two
- * threads the kernel may have chosen different levels.
+ * threads the kernel may have chosen different levels. Then the access is tried
+ * again, and also if a zap has taken that entry away meanwhile: the kernel brings
+ * a page table along for each fault that finds none.
  */
 static bool ivshmem_mmap_settle(struct vm_fault *vmf)
 {
@@ -181,8 +196,9 @@ static vm_fault_t ivshmem_mmap_huge_fault(struct vm_fault *vmf,
 	pmd_t entry;
 	int idx;
 
-	if (order != PMD_ORDER || arch_needs_pgtable_deposit() ||
-	    start < vma->vm_start || start + PMD_SIZE > vma->vm_end)
+	if (!ivshmem_mmap_huge || order != PMD_ORDER ||
+	    arch_needs_pgtable_deposit() || start < vma->vm_start ||
+	    start + PMD_SIZE > vma->vm_end)
 		return VM_FAULT_FALLBACK;
 	pfn = ivshmem_mmap_pfn(vma, start);
 	if (!IS_ALIGNED(pfn, 1UL << PMD_ORDER))

@@ -5,10 +5,11 @@
  * they read has to be right until then. Once it is gone every access has to raise
  * SIGBUS.
  *
- *	map_stress DEVICE SIZE SEED
+ *	map_stress DEVICE SIZE SEED ENTRY
  *
- * Each page holds its number, which is all that is ever written. Says "# busy"
- * when all threads have been round some times.
+ * ENTRY is the size of the largest page table entry. Each page holds its number,
+ * which is all that is ever written. Says "# busy" when all threads have been
+ * round some times.
  */
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -235,7 +236,7 @@ int main(int argc, char **argv)
 	size_t i;
 
 	tap_start(argc, argv, 200);
-	NEED(argc == 4);
+	NEED(argc == 5);
 	size = strtoull(argv[2], NULL, 0);
 	device = dev_open(O_RDWR);
 	NEED(sigaction(SIGBUS, &sa, NULL) == 0);
@@ -244,6 +245,8 @@ int main(int argc, char **argv)
 	mem = dev_map(device, size, 0);
 	for (i = 0; i < size; i += SMALL)
 		*(uint64_t *)(mem + i) = i / SMALL;
+	/* These are the entries that the threads begin with. */
+	EXPECT_EQ(map_walk(mem).size, strtoull(argv[4], NULL, 0));
 	munmap(mem, size);
 
 	memset(workers, 0, sizeof(workers));

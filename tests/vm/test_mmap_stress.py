@@ -3,7 +3,9 @@
 
 import pytest
 
+from lab import guestmod
 from lab.cluster import guest
+from lab.entries import settings
 from lab.tap import judge
 from lab.vm import Plain
 
@@ -11,9 +13,9 @@ SIZE = 32 << 20
 DRIVER = "/sys/bus/pci/drivers/ivshmem"
 
 
-def stress(vm, seed, unplug):
+def stress(vm, seed, largest, unplug):
     """Runs map_stress, takes the device away in the midst of it."""
-    command = f"/tests/map_stress /dev/ivshmem0 {SIZE} {seed}"
+    command = f"/tests/map_stress /dev/ivshmem0 {SIZE} {seed} {largest}"
     job = vm.start_job(command)
     job.expect("^# busy$", timeout=120)
     unplug()
@@ -22,22 +24,28 @@ def stress(vm, seed, unplug):
     vm.check_log()
 
 
-def test_unbind(vms):
+def test_unbind(vms, lab):
     """The driver is unbound while four threads use mappings at random."""
     vm = vms(guest([Plain("32M")], cpus=2))[0]
     slot = vm.check(f"basename {DRIVER}/0000:*").strip()
-    for seed in range(3):
-        stress(vm, seed, lambda: vm.check(f"echo {slot} > {DRIVER}/unbind"))
-        vm.check(f"echo {slot} > {DRIVER}/bind")
+    guestmod.load(lab, vm, "pagewalk")
+    for largest in settings(vm):
+        for seed in range(3):
+            stress(vm, seed, largest,
+                   lambda: vm.check(f"echo {slot} > {DRIVER}/unbind"))
+            vm.check(f"echo {slot} > {DRIVER}/bind")
 
 
 @pytest.mark.ci_debug
-def test_unplug(vms):
+def test_unplug(vms, lab):
     """The device is unplugged, and another comes in its stead."""
     ports = ["-device", "pcie-root-port,id=rp0,slot=1,pref64-reserve=64M"]
     device = Plain("32M", bus="rp0")
     vm = vms(guest([], qemu=ports, cpus=2))[0]
-    for seed in range(10, 12):
-        vm.plug(device)
-        vm.check("while [ ! -e /dev/ivshmem0 ]; do sleep 0.05; done")
-        stress(vm, seed, lambda: vm.unplug(device))
+    guestmod.load(lab, vm, "pagewalk")
+    vm.check("modprobe ivshmem")
+    for largest in settings(vm):
+        for seed in range(10, 12):
+            vm.plug(device)
+            vm.check("while [ ! -e /dev/ivshmem0 ]; do sleep 0.05; done")
+            stress(vm, seed, largest, lambda: vm.unplug(device))
