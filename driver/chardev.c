@@ -225,7 +225,7 @@ static ssize_t ivshmem_chardev_fetch(struct ivshmem_file *ifile,
 static ssize_t ivshmem_chardev_read(struct kiocb *iocb, struct iov_iter *iter)
 {
 	struct ivshmem_file *ifile = iocb->ki_filp->private_data;
-	bool nonblock = iocb->ki_filp->f_flags & O_NONBLOCK ||
+	bool nonblock = READ_ONCE(iocb->ki_filp->f_flags) & O_NONBLOCK ||
 			iocb->ki_flags & IOCB_NOWAIT;
 	struct ivshmem_device *ivs = ifile->ivs;
 	ssize_t ret;
