@@ -33,7 +33,7 @@
 /* A wait that keeps nobody from suspending the machine, where that exists. */
 #ifdef HAVE_WAIT_EVENT_STATE
 #define compat_wait_event_killable(wq, condition) \
-	wait_event_state(wq, condition, TASK_KILLABLE | TASK_FREEZABLE)
+	wait_event_state(wq, condition, (TASK_KILLABLE | TASK_FREEZABLE))
 #else
 #define compat_wait_event_killable(wq, condition) \
 	wait_event_killable(wq, condition)

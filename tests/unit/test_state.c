@@ -36,7 +36,6 @@ void service_forget(const char *name)
 
 int main(void)
 {
-	char socket[] = "ivshmem-server@.socket", lock[] = "lock";
 	struct fdset *vectors = fdset_from_eventfds(1);
 	struct state state = { 0 };
 	struct peer *peer;
@@ -50,7 +49,8 @@ int main(void)
 	/* Of files there is no want here. */
 	state.limit = UINT64_MAX;
 	/* The longest name that an instance can have, and what else is passed. */
-	length += sizeof("LISTEN_FDNAMES=") + sizeof(socket) + 255 + sizeof(lock);
+	length += sizeof("LISTEN_FDNAMES=") + sizeof("ivshmem-server@.socket") +
+		  255 + sizeof("lock");
 	CHECK(!service_store("memory", 0));
 
 	/* The names of these are the longest. */
