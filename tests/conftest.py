@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -34,8 +35,10 @@ def pytest_configure(config):
     """Whatever ends the run, fixtures end what they have started."""
     minutes = config.getoption("--minutes")
     config.end = time.monotonic() + minutes * 60 if minutes else math.inf
-    for sig in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(sig, signal.default_int_handler)
+    # A worker of xdist may run its tests beside its main thread.
+    if threading.current_thread() is threading.main_thread():
+        for sig in (signal.SIGTERM, signal.SIGHUP):
+            signal.signal(sig, signal.default_int_handler)
 
 
 def kernel_of(item):

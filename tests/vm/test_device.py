@@ -523,17 +523,6 @@ def test_first_design_joins(vms):
     cluster[1].wait_ready()
 
 
-def test_first_design_old_join(first):
-    """Whoever subscribes after a peer has come is not told of it."""
-    a, b = first
-    job = a.start_job("/tests/intx_events /dev/ivshmem0 1 late")
-    job.expect("^# ready$")
-    first.servers["pin"].command("join", 1)
-    job.expect("^# subscribed$")
-    b.check("ivshmemctl -d 0 ring 4 4660")
-    assert heard(job) == ("0", "0", "0x1234")
-
-
 def test_forced_layout(first):
     """A module parameter overrules what the size of BAR0 says: only one register
     for all takes a peer for which there is no register of its own."""
