@@ -140,7 +140,7 @@ MISTAKES = [
 RIGHT = f"""echo 0 > {mistakes.PARAMETER}
 [ -e {NODE} ] && exit
 for device in /sys/bus/pci/devices/*; do
-	grep -q 0x1110 $device/device &&
+	! grep -q 0x1110 $device/device ||
 		echo ${{device##*/}} > /sys/bus/pci/drivers/ivshmem/bind
 done"""
 NAMES = ["none", *[name for name, *_ in MISTAKES]]
