@@ -30,12 +30,11 @@
 #define compat_release_fault_lock(vmf)	mmap_read_unlock((vmf)->vma->vm_mm)
 #endif
 
-/* A wait that keeps nobody from suspending the machine, where that exists. */
+/* Only the freezable, killable wait is used, which is killable alone without. */
 #ifdef HAVE_WAIT_EVENT_STATE
-#define compat_wait_event_killable(wq, condition) \
-	wait_event_state(wq, condition, (TASK_KILLABLE | TASK_FREEZABLE))
+#define compat_wait_event_state		wait_event_state
 #else
-#define compat_wait_event_killable(wq, condition) \
+#define compat_wait_event_state(wq, condition, state) \
 	wait_event_killable(wq, condition)
 #endif
 

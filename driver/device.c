@@ -168,9 +168,11 @@ void ivshmem_device_unhold(struct ivshmem_device *ivs)
  */
 int ivshmem_device_await(struct ivshmem_device *ivs)
 {
-	return compat_wait_event_killable(ivs->held_wait,
-					  !ivshmem_device_held(ivs) ||
-					  ivshmem_device_gone(ivs));
+	/* The parentheses are for older kernels, whose macro has none. */
+	return compat_wait_event_state(ivs->held_wait,
+				       !ivshmem_device_held(ivs) ||
+				       ivshmem_device_gone(ivs),
+				       (TASK_KILLABLE | TASK_FREEZABLE));
 }
 
 /**
