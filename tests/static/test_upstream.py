@@ -99,7 +99,8 @@ def test_checkpatch(series, patched):
 def test_old_tree(tree, tmp_path):
     """A kernel to which the driver would have to adapt is refused."""
     for name in ("MAINTAINERS", "include/linux/fs.h", "include/linux/mm.h",
-                 "include/linux/eventfd.h", "include/linux/uio_driver.h"):
+                 "include/linux/eventfd.h", "include/linux/uio_driver.h",
+                 "include/linux/wait.h"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         text = (tree / name).read_text()
         (tmp_path / name).write_text(text.replace("copy_splice_read", "x"))
