@@ -76,4 +76,11 @@ static TAP_UNUSED const char *uio_map_attr(unsigned int map, const char *attr)
 	return value;
 }
 
+/* What poll() tells of a device without interrupts, or of none. */
+static TAP_UNUSED bool uio_failed(int revents)
+{
+	/* Older kernels take -EIO for a mask of events. */
+	return revents == POLLERR || revents == (POLLIN | POLLERR | POLLHUP);
+}
+
 #endif /* UIO_H */
