@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """A real ivshmem-server, and clients that do what a script says."""
 import array
+import contextlib
 import os
 import pathlib
 import resource
@@ -124,6 +125,14 @@ class Client:
                 messages.append((value, fd is not None))
         except Closed:
             return messages
+
+    def skip(self):
+        """Reads all that has come, keeps nothing of it."""
+        self.sock.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.receive(keep=False)
+        self.sock.settimeout(BOUND)
 
     def close(self):
         """Leaves, and gives back every fd."""

@@ -118,10 +118,20 @@ static void test_hopeless(void)
 	queue_push(&peer->queue, 1, 1, NULL, 100);
 	failure = ETOOMANYREFS;
 	CHECK(!peer_send(peer, loop, 300));
-	CHECK(!peer_hopeless(peer, STALL_MS, end - 1));
-	CHECK(peer_hopeless(peer, STALL_MS, end));
+	CHECK(!peer_hopeless(peer, STALL_MS, end + 2 * STALL_MS - 1));
+	CHECK(peer_hopeless(peer, STALL_MS, end + 2 * STALL_MS));
 	CHECK(recv(ends[1], byte, sizeof(byte), 0) == sizeof(byte));
 	CHECK(!peer_hopeless(peer, STALL_MS, 10 * end));
+
+	/* It is sent one more, and has as long for that. */
+	failure = 0;
+	CHECK(!peer_send(peer, loop, 10 * end));
+	CHECK(!queue_reserve(&peer->queue, 1));
+	queue_push(&peer->queue, 1, 1, NULL, 100);
+	failure = ETOOMANYREFS;
+	CHECK(!peer_send(peer, loop, 10 * end));
+	CHECK(!peer_hopeless(peer, STALL_MS, 10 * end + 2 * STALL_MS - 1));
+	CHECK(peer_hopeless(peer, STALL_MS, 10 * end + 2 * STALL_MS));
 	free_peer(peer);
 }
 

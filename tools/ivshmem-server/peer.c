@@ -137,16 +137,21 @@ static bool peer_unread(const struct peer *peer)
  * @now:      the time, in milliseconds
  *
  * Clients that do not read can use up what all others need, for ever. After twice
- * the time, so that others have gone that only stall, one that has not read all
- * that it was sent is at fault, and one in its handshake is no use to anybody:
+ * the time, so that others have gone that only stall, one that has at no time read
+ * all that it was sent is at fault, and one in its handshake is no use to anybody:
  * QEMU stands still in it. Any other can wait.
+ *
+ * To be called whenever sending has been tried, to see what the client reads.
  *
  * Return: true if it is to be parted from.
  */
-bool peer_hopeless(const struct peer *peer, uint64_t stall_ms, uint64_t now)
+bool peer_hopeless(struct peer *peer, uint64_t stall_ms, uint64_t now)
 {
+	if (!peer_unread(peer))
+		peer->read = now;
 	if (queue_empty(&peer->queue) ||
 	    now < queue_oldest(&peer->queue) + 2 * stall_ms)
 		return false;
-	return queue_number(&peer->queue) <= peer->joined || peer_unread(peer);
+	return queue_number(&peer->queue) <= peer->joined ||
+	       now >= peer->read + 2 * stall_ms;
 }
