@@ -264,6 +264,7 @@ static bool with_interrupts(void)
 	int fd = dev_open(O_RDWR);
 	uint32_t position = dev_position(fd);
 
+	tap_note("ringer %d", getpid());
 	ready();
 	while (!dev_ring(fd, position, 0) &&
 	       read(fd, &event, sizeof(event)) == sizeof(event))

@@ -41,7 +41,7 @@ def address(vm):
 
 # The ways: each takes the device away, and then brings it back.
 
-def unbind(vm, _device):
+def unbind(vm, *_):
     """The driver is taken away."""
     where = address(vm)
     vm.check(f"echo {where} > {DRIVER}/unbind", BOUND)
@@ -49,14 +49,14 @@ def unbind(vm, _device):
     vm.check(f"echo {where} > {DRIVER}/bind")
 
 
-def remove(vm, _device):
+def remove(vm, *_):
     """The kernel is told to forget the device, and to look again."""
     vm.check(f"echo 1 > /sys/bus/pci/devices/{address(vm)}/remove", BOUND)
     yield
     vm.check("echo 1 > /sys/bus/pci/rescan")
 
 
-def rmmod(vm, _device):
+def rmmod(vm, *_):
     """The module, too, which is refused while it is used."""
     result = vm.run("rmmod ivshmem", BOUND)
     assert result.rc and "temporarily unavailable" in result.out
@@ -66,7 +66,7 @@ def rmmod(vm, _device):
     vm.check("modprobe ivshmem")
 
 
-def device_del(vm, device):
+def device_del(vm, device, *_):
     """QEMU asks for it."""
     vm.unplug(device)
     yield
@@ -95,10 +95,21 @@ class Slot:
         self.vm.check(f"printf '{text}' | dd of={self.config} bs=2 "
                       f"seek={self.where // 2} conv=notrunc 2>&1")
 
-    def snatch(self):
-        """Makes QEMU take the device out. The port says nothing of it."""
+    def snatch(self, ringer):
+        """Makes QEMU take the device out. The port says nothing of it.
+
+        QEMU dies if an interrupt is on its way to itself just then: the process
+        that rings stands still.
+        """
+        self.vm.check(f"kill -STOP {ringer}; "
+                      f"until grep -q '^State:.T' /proc/{ringer}/status; "
+                      "do sleep 0.01; done", BOUND)
+        # Its main loop comes round twice.
+        for _ in range(2):
+            self.vm.qmp("query-status")
         with self.vm.detaching(self.device):
             self.write(self.control & ~SLOT_INTERRUPT | SLOT_OFF)
+        self.vm.check(f"kill -CONT {ringer}")
 
     def tell(self):
         """Lets the port say so; returns when the kernel has put it off."""
@@ -109,19 +120,19 @@ class Slot:
             "i=$((i + 1)); [ $i -lt 1200 ] || exit 1; done", 2 * BOUND)
 
 
-def pull(vm, device):
+def pull(vm, device, ringer):
     """The device is gone when the kernel learns of it from the port."""
     slot = Slot(vm, device)
-    slot.snatch()
+    slot.snatch(ringer)
     slot.tell()
     yield
     vm.plug(device)
 
 
-def vanish(vm, device):
+def vanish(vm, device, ringer):
     """The device is gone, all of it reads as ones, and nobody says so."""
     slot, path = Slot(vm, device), f"/sys/bus/pci/devices/{address(vm)}"
-    slot.snatch()
+    slot.snatch(ringer)
     assert vm.check(f"hexdump -n 4 -e '1/4 \"%x\"' {path}/config") == "ffffffff"
     vm.check(f"echo 1 > {path}/remove", BOUND)
     yield
@@ -149,7 +160,8 @@ def removed(vm, device, way):
     debugger = "" if "cloud" in vm.kernel.name else "debugger"
     job = vm.start_job(f"/tests/inuse {NODE} {debugger}")
     job.expect("^# ready$", READY)
-    steps = way(vm, device)
+    ringer = job.expect(r"^# ringer (\d+)$")[1]
+    steps = way(vm, device, ringer)
     next(steps)
     judge(f"inuse, {way.__name__}", *job.wait(BOUND))
     assert vm.run(f"ls {NODE} /dev/uio* /sys/class/misc/ivshmem*").out.count(
