@@ -15,7 +15,7 @@ static void test_each(int fd, unsigned int nr)
 		.bitmap = (uintptr_t)words, .bits = IVSHMEM_MAX_VECTORS,
 	};
 	static struct ivshmem_event events[IVSHMEM_MAX_VECTORS];
-	const unsigned int some[] = { 0, 63, 64, 127, 128, nr - 1 };
+	const unsigned int some[] = { 0, 63, 64, 127, 128, 1024, nr - 1 };
 	unsigned int i, v, bad = 0;
 	int efd = irq_eventfd();
 

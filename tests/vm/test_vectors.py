@@ -61,6 +61,13 @@ def test_too_many(vms, machine, cpus):
     run_guest_program(vm, "basic")
 
 
+def test_all(vms):
+    """As many as there can be, on a machine with enough processors."""
+    vm = boot(vms, 2048, machine="q35", cpus=12)
+    assert granted(vm, 2048) == 2048
+    assert not re.findall(FEW, vm.log())
+
+
 def test_none(vms):
     """A machine without messages: a doorbell that only rings."""
     vm = vms(guest(append="pci=nomsi"))[0]
