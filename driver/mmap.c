@@ -38,25 +38,34 @@ MODULE_PARM_DESC(huge,
 
 const enum ivshmem_cache_mode ivshmem_mmap_cache_mode = IVSHMEM_CACHE_WRITE_BACK;
 
-/* A range of page table entries to fill. */
+/* Entries of one page table to fill. */
 struct ivshmem_fill {
 	struct mm_struct *mm;
-	unsigned long pfn;
+	unsigned long end;	/* of the addresses that they stand for */
+	unsigned long pfn;	/* of the first */
 	pgprot_t prot;
 };
 
-static int ivshmem_mmap_fill_pte(pte_t *pte, unsigned long addr, void *data)
+/*
+ * Called for the first entry, and goes on to the others by itself: they are in
+ * the same table, whose lock is held. A call for each would take longer than all
+ * the rest.
+ */
+static int ivshmem_mmap_fill_table(pte_t *pte, unsigned long addr, void *data)
 {
 	struct ivshmem_fill *fill = data;
+	unsigned long pfn = fill->pfn;
 
-	if (pte_none(ptep_get(pte))) {
-		pte_t entry = pte_mkspecial(pfn_pte(fill->pfn, fill->prot));
+	for (; addr < fill->end; addr += PAGE_SIZE, pte++, pfn++) {
+		pte_t entry;
 
+		if (!pte_none(ptep_get(pte)))
+			continue;
+		entry = pte_mkyoung(pte_mkspecial(pfn_pte(pfn, fill->prot)));
 		if (pte_write(entry))
 			entry = pte_mkdirty(entry);
-		set_pte_at(fill->mm, addr, pte, pte_mkyoung(entry));
+		set_pte_at(fill->mm, addr, pte, entry);
 	}
-	fill->pfn++;
 	return 0;
 }
 
@@ -161,6 +170,7 @@ static vm_fault_t ivshmem_mmap_fault(struct vm_fault *vmf)
 	unsigned long end = min(table + PMD_SIZE, vma->vm_end);
 	struct ivshmem_fill fill = {
 		.mm = vma->vm_mm,
+		.end = end,
 		.pfn = ivshmem_mmap_pfn(vma, start),
 		.prot = ivshmem_mmap_prot(vma),
 	};
@@ -173,8 +183,8 @@ static vm_fault_t ivshmem_mmap_fault(struct vm_fault *vmf)
 		return ivshmem_mmap_await(vmf);
 	}
 	if (ivshmem_mmap_settle(vmf))
-		ret = apply_to_page_range(vma->vm_mm, start, end - start,
-					  ivshmem_mmap_fill_pte, &fill);
+		ret = apply_to_page_range(vma->vm_mm, start, PAGE_SIZE,
+					  ivshmem_mmap_fill_table, &fill);
 	ivshmem_device_leave(ivs, idx);
 	return ret ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
 }
