@@ -40,7 +40,9 @@
 
 /*
  * What a program asks to map, and what it gets. Kernels hand out a VMA for that,
- * or, first of all to UIO, a description of the one to come.
+ * or, first of all to UIO, a description of one. UIO core has that VMA already, and
+ * nothing can fail between the description and it: so a reference that goes with
+ * the description is dropped by the close() of the VMA, and needs no mapped().
  */
 struct compat_area {
 	unsigned long pgoff;
