@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MIT
 /*
- * Times one way of mapping the memory, and touching every page of it.
+ * Times one way of mapping the memory, and touching every page of it, or one byte
+ * of each STEP.
  *
- *	map_bench file PATH OFFSET SIZE		mmap() of a file or device
+ *	map_bench file PATH OFFSET SIZE [STEP]	mmap() of a file or device
  *	map_bench vfio ADDRESS SIZE		BAR2 through vfio-pci
  *
  * Prints one JSON object. Times are by CLOCK_MONOTONIC, which under QEMU's
@@ -56,15 +57,17 @@ int main(int argc, char **argv)
 	uint64_t start, mapped, touched;
 	unsigned char *mem, *place;
 	struct pagewalk walk;
+	size_t size, step = SMALL;
 	off_t offset = 0;
-	size_t size;
 	long faults;
 	int fd;
 
-	if (argc == 5 && strcmp(argv[1], "file") == 0) {
+	if (argc >= 5 && strcmp(argv[1], "file") == 0) {
 		fd = open(argv[2], O_RDWR);
 		offset = strtoull(argv[3], NULL, 0);
 		size = strtoull(argv[4], NULL, 0);
+		if (argc == 6)
+			step = strtoull(argv[5], NULL, 0);
 	} else if (argc == 4 && strcmp(argv[1], "vfio") == 0) {
 		fd = vfio_open(argv[2], &offset);
 		size = strtoull(argv[3], NULL, 0);
@@ -82,7 +85,7 @@ int main(int argc, char **argv)
 	mem = mmap(place, size, RW, MAP_SHARED | MAP_FIXED, fd, offset);
 	mapped = tap_now();
 	NEED(mem == place);
-	faults = map_touch(mem, size, SMALL, false);
+	faults = map_touch(mem, size, step, false);
 	touched = tap_now();
 
 	walk = map_walk(mem);

@@ -37,6 +37,7 @@ def test_unbind(vms, lab):
 
 
 @pytest.mark.ci_debug
+@pytest.mark.ci_kcsan
 def test_unplug(vms, lab):
     """The device is unplugged, and another comes in its stead."""
     ports = ["-device", "pcie-root-port,id=rp0,slot=1,pref64-reserve=64M"]
@@ -44,8 +45,10 @@ def test_unplug(vms, lab):
     vm = vms(guest([], qemu=ports, cpus=2))[0]
     guestmod.load(lab, vm, "pagewalk")
     vm.check("modprobe ivshmem")
+    # On the debug kernels each takes half a minute.
+    seeds = 1 if vm.kernel.name in ("debug", "kcsan") else 2
     for largest in settings(vm):
-        for seed in range(10, 12):
+        for seed in range(10, 10 + seeds):
             vm.plug(device)
             vm.check("while [ ! -e /dev/ivshmem0 ]; do sleep 0.05; done")
             stress(vm, seed, largest, lambda: vm.unplug(device))

@@ -15,20 +15,25 @@ def can_be_huge(kernel):
     return configured(kernel, "ARCH_SUPPORTS_PMD_PFNMAP")
 
 
-def with_huge(vm):
-    """Loads the driver again, and has it make huge entries."""
-    vm.check("rmmod ivshmem && modprobe ivshmem huge=1")
+def with_huge(vm, huge=1):
+    """Loads the driver again, and has it make huge entries, or none."""
+    vm.check(f"rmmod ivshmem && modprobe ivshmem huge={huge}")
 
 
 def settings(vm):
-    """Yields how large the largest entry is: as the driver decides, and where
-    that is small by caution, with huge ones as well."""
-    huge = can_be_huge(vm.kernel)
-    if not huge or configured(vm.kernel, "NUMA"):
-        assert vm.check("cat /sys/module/ivshmem/parameters/huge") == (
-            "N\n" if configured(vm.kernel, "NUMA") else "Y\n")
+    """Yields how large the largest entry is: as the driver decides, and where it
+    can be told otherwise, so too."""
+    decides = 0 if configured(vm.kernel, "NUMA") else 1
+    parameter = vm.check("cat /sys/module/ivshmem/parameters/huge")
+    assert parameter == "NY"[decides] + "\n"
+    if not can_be_huge(vm.kernel):
         yield 4 * KB
-    if huge:
-        if configured(vm.kernel, "NUMA"):
-            with_huge(vm)
-        yield 2 * MB
+        return
+    yield 2 * MB if decides else 4 * KB
+    with_huge(vm, 1 - decides)
+    yield 4 * KB if decides else 2 * MB
+
+
+def debuggers_see_it(vm):
+    """Whether the kernel has what the driver's access() needs."""
+    return vm.run("grep -qw vmap_pfn /proc/kallsyms").rc == 0
