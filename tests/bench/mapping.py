@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: MIT
 """Compares the ways of mapping BAR2: ours, and those that the kernel offers.
 
-Each maps 1 GiB and reads one byte of each page, in one VM, one after another.
-A second run, in which the guest's clock counts instructions, gives numbers that
-do not depend on the machine. Writes a table to the terminal, and mapping.json
-and mapping.svg below build/bench.
+Each maps 1 GiB and reads one byte of each page, in one VM, one after another; of
+three times the best counts. A second run, in which the guest's clock counts
+instructions, gives numbers that do not depend on the machine. Writes a table to
+the terminal, and mapping.json and mapping.svg below build/bench.
 """
 
 import argparse
@@ -23,6 +23,7 @@ from lab.vm import Plain, VMError  # noqa: E402
 GB = 1 << 30
 MODULES = ["uio", "vfio-pci", "vfio_iommu_type1"]
 PCI = "/sys/bus/pci"
+RUNS = 3
 ICOUNT = ("-icount", "shift=0,sleep=off")
 
 
@@ -37,6 +38,7 @@ class Bench:
         if instructions:
             options["qemu"] = [*options.get("qemu", ()), *ICOUNT]
         self.lab = lab
+        self.runs = 1 if instructions else RUNS
         self.cluster = Cluster(lab, kernel, [guest(
             [Plain("1G")], machine=machine, modules=MODULES, memory="768M",
             append="intel_iommu=on iommu=nopt", **options)])
@@ -56,9 +58,10 @@ class Bench:
             self.vm.check(f"echo {self.address} > {PCI}/drivers_probe")
 
     def run(self, *args):
-        done = self.vm.check("/tests/map_bench " + " ".join(map(str, args)),
-                             timeout=300)
-        return json.loads(done)
+        """The best of some runs, or one where nothing differs between them."""
+        command = "/tests/map_bench " + " ".join(map(str, args))
+        return min((json.loads(self.vm.check(command, timeout=300))
+                    for _ in range(self.runs)), key=spent)
 
     def measure(self):
         """All ways; yields a name and what came out."""
@@ -124,13 +127,18 @@ def table(rows):
 
 def complaints(rows):
     """What is not as it should be, of all that does not depend on time."""
-    slow = rows["a fault for each page"]["faults"]
+    slow = rows["a fault for each page"]
     for name, r in rows.items():
         if name.startswith("ivshmem"):
             if r["cache"] != "WB":
                 yield f"{name}: {r['cache']}, not WB"
-            if r["faults"] * 500 > slow:
-                yield f"{name}: {r['faults']} faults, of {slow} one by one"
+            if r["faults"] * 500 > slow["faults"]:
+                yield f"{name}: {r['faults']} faults, of {slow['faults']}"
+            if r["instructions"] * 15 > slow["instructions"]:
+                yield (f"{name}: {r['instructions']} instructions, of "
+                       f"{slow['instructions']}")
+        elif r["cache"] == "WB":
+            yield f"{name}: WB, which the driver is for"
 
 
 def spent(result):
