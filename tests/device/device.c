@@ -258,9 +258,10 @@ static bool in_region(unsigned int region, uint64_t offset, uint32_t size)
 	return offset <= end && size <= end - offset;
 }
 
+/* BAR2 is not to be touched until the position register has told a position. */
 static void count_early(struct guest *guest)
 {
-	if (guest->never || guest->late)
+	if (guest->never || guest->late || guest->position == NOT_READY)
 		guest->stats.early++;
 }
 
