@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from lab import guestmod
 from lab.cluster import guest
 from lab.model import ModelDevice
 from lab.tap import judge, run_guest_program
@@ -20,11 +21,12 @@ SERVERS = {
              "late": 25, "trap": True},
     "stock": {"guests": 1, "irq": "msix", "position": 3},
     "mute": {"guests": 1, "irq": "none"},
+    "noregs": {"guests": 1, "regs": 0},
     "nobar": {"guests": 1, "size": 0},
     "smallbar": {"guests": 1, "size": 256},
 }
 SLOTS = {("pins", 0): 4, ("late", 0): 5, ("nobar", 0): 6, ("smallbar", 0): 7,
-         ("pins", 1): 8, ("mute", 0): 9, ("stock", 0): 12}
+         ("pins", 1): 8, ("mute", 0): 9, ("noregs", 0): 10, ("stock", 0): 12}
 
 
 # One of QEMU's own on the line of the two pins, for a driver of the kernel's own.
@@ -98,14 +100,22 @@ def machine(request, vms):
                              modules=["uhci_hcd"]), servers=SERVERS, share=True))
 
 
+# What lacks a BAR, or has too small a one.
+REFUSED = {"noregs": "BAR0 has no room for the registers",
+           "nobar": "BAR2 is not whole pages of memory",
+           "smallbar": "BAR2 is not whole pages of memory"}
+
+
 def test_probed(machine):
     """Each device is taken, or refused with a word on why."""
     log = machine.vm.log()
-    for name, text in [("nobar", "BAR2 is not whole pages of memory"),
-                       ("smallbar", "BAR2 is not whole pages of memory")]:
+    for name, text in REFUSED.items():
         assert re.search(rf"ivshmem {machine.slot(name)}: .*{text}", log)
         assert machine.vm.run(f"ls /sys/bus/pci/devices/{machine.slot(name)}"
                               "/misc").rc
+        # It is as free as it was, and the driver sees it through once more.
+        assert not machine.bind(name)
+        assert machine.said([name], text)
     stats = machine.models["late"].stats()
     assert stats["mask"] == 0xffffffff
     table = machine.vm.check("ivshmemctl list")
@@ -275,7 +285,7 @@ def test_silent(machine):
 
 def test_message_storm(machine):
     """Messages without end, which the driver cannot keep from coming, leave the
-    machine alive."""
+    machine alive; when they end, so do the interrupts."""
     model, vm = machine.models["stock"], machine.vm
     count = machine.count("stock")
     model.command("mode", 0, "storm")
@@ -283,7 +293,14 @@ def test_message_storm(machine):
     run_guest_program(vm, "intx_pair", machine.node("pins", 0),
                       machine.node("pins", 1), 20)
     model.command("mode", 0, "none")
+    # What was sent before goes the way of what these send, in front of them.
+    run_guest_program(vm, "intx_pair", machine.node("pins", 0),
+                      machine.node("pins", 1), 20)
+    count, sent = machine.count("stock"), model.stats()["interrupts"]
     machine.healthy()
+    # That rings the last vector, once.
+    assert machine.count("stock") == count
+    assert model.stats()["interrupts"] == sent + 1
 
 
 def test_all_ones(machine):
@@ -299,6 +316,25 @@ def test_all_ones(machine):
     assert machine.said(["pins", 1], "no peer id")
     model.command("mode", 1, "none")
     assert machine.bind("pins", 1)
+    run_guest_program(vm, "intx_pair", machine.node("pins", 0),
+                      machine.node("pins", 1), 20)
+
+
+def test_no_interrupt(machine, lab):
+    """A pin whose line cannot be had leaves a device that others can be rung
+    through, and that gets its interrupt when it is tried again."""
+    vm = machine.vm
+    machine.unbind("pins", 1)
+    guestmod.load(lab, vm, "refuse", symbol="request_threaded_irq", error=-16)
+    assert machine.bind("pins", 1)
+    vm.check("rmmod refuse")
+    assert machine.said(["pins", 1], r"cannot take interrupt \d+: -16\b")
+    node, count = machine.node("pins", 1), machine.count("pins", 0)
+    assert vm.check("cat /sys/class/misc/" + node.removeprefix("/dev/")
+                    + "/vectors") == "0\n"
+    vm.check(f"ivshmemctl -d {node} ring 0 1")
+    machine.wait_count(count + 1, "pins", 0)
+    assert machine.rebind("pins", 1)
     run_guest_program(vm, "intx_pair", machine.node("pins", 0),
                       machine.node("pins", 1), 20)
 
