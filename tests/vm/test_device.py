@@ -2,6 +2,7 @@
 """The driver on forms of the device that only a model can be: interrupt pins,
 revision 0, the registers of the first design, and devices that misbehave."""
 
+import itertools
 import re
 import time
 
@@ -29,6 +30,8 @@ SLOTS = {("pins", 0): 4, ("late", 0): 5, ("nobar", 0): 6, ("smallbar", 0): 7,
          ("pins", 1): 8, ("mute", 0): 9, ("noregs", 0): 10, ("stock", 0): 12}
 
 
+# On the one, handlers and those who wait for them run side by side.
+CPUS = {"q35": 1, "pc": 2}
 # One of QEMU's own on the line of the two pins, for a driver of the kernel's own.
 OTHER = ("-device", "ich9-usb-uhci1,addr=0x10")
 
@@ -90,14 +93,21 @@ class Machine:
         return self.vm.check(show) == before
 
 
+def boot(vms, name, models, **options):
+    """A VM with the devices of some models, and another on the line of the pins."""
+    devices = [ModelDevice(index, server=model, id=f"{model}{index}",
+                           options=f"addr={slot:#x}")
+               for (model, index), slot in SLOTS.items() if model in models]
+    return Machine(vms(guest(devices, machine=name, qemu=OTHER, cpus=CPUS[name],
+                             modules=["uhci_hcd"]),
+                       servers={model: SERVERS[model] for model in models},
+                       **options))
+
+
 @pytest.fixture(params=["q35", "pc"])
 def machine(request, vms):
     """A shared VM with one device of each kind."""
-    devices = [ModelDevice(index, server=name, id=f"{name}{index}",
-                           options=f"addr={slot:#x}")
-               for (name, index), slot in SLOTS.items()]
-    return Machine(vms(guest(devices, machine=request.param, qemu=OTHER,
-                             modules=["uhci_hcd"]), servers=SERVERS, share=True))
+    return boot(vms, request.param, SERVERS, share=True)
 
 
 # What lacks a BAR, or has too small a one.
@@ -188,17 +198,22 @@ def line(vm) -> tuple:
     lines = [l.split() for l in vm.check("cat /proc/interrupts").splitlines()
              if l.count("ivshmem") == 2 and "uhci_hcd" in l]
     assert len(lines) == 1, "the devices do not share a line"
-    return lines[0][0].rstrip(":"), int(lines[0][1])
+    counts = itertools.takewhile(str.isdigit, lines[0][1:])
+    return lines[0][0].rstrip(":"), sum(map(int, counts))
 
 
 def test_shared_line(machine):
-    """Each ring on a line that two devices share is heard, by the right one."""
-    before = line(machine.vm)[1]
-    rounds = 1000
-    run_guest_program(machine.vm, "intx_pair", machine.node("pins", 0),
-                      machine.node("pins", 1), rounds, timeout=120)
-    assert line(machine.vm)[1] - before >= 2 * rounds
-    assert "nobody cared" not in machine.vm.since()
+    """Each ring on a line that two devices share is heard, by the right one,
+    whichever processor takes the interrupts."""
+    vm, (number, before) = machine.vm, line(machine.vm)
+    cpus = CPUS[vm.machine]
+    rounds = 1000 // cpus
+    for cpu in reversed(range(cpus)):
+        vm.check(f"echo {1 << cpu} > /proc/irq/{number}/smp_affinity")
+        run_guest_program(vm, "intx_pair", machine.node("pins", 0),
+                          machine.node("pins", 1), rounds, timeout=120)
+    assert line(vm)[1] - before >= 2 * cpus * rounds
+    assert "nobody cared" not in vm.since()
 
 
 def test_masked(machine):
@@ -342,7 +357,9 @@ def test_no_interrupt(machine, lab):
 def test_burst(machine, request):
     """As many events as come, each after the last was seen, are counted; the
     kernel looks every 100,000 whether anybody cares."""
-    kernels = request.config.getoption("--kernels").split(",")
+    # Once for all of Debian's kernels.
+    kernels = [k for k in request.config.getoption("--kernels").split(",")
+               if k not in ("debug", "kcsan")] or [None]
     most = machine.vm.machine == "q35" and \
         request.node.callspec.params["kernel"] == kernels[-1]
     events = 105000 if most else 3000
