@@ -10,6 +10,7 @@ import pytest
 
 from lab import guestmod
 from lab.cluster import guest
+from lab.entries import debuggers_see_it, settings
 from lab.model import ModelDevice
 from lab.tap import judge, run_guest_program
 
@@ -20,7 +21,7 @@ SERVERS = {
     "pins": {"guests": 2, "irq": "intx", "revision": 0, "size": 1 << 16},
     "late": {"guests": 1, "irq": "intx", "revision": 0, "position": 7,
              "late": 25, "trap": True},
-    "stock": {"guests": 1, "irq": "msix", "position": 3},
+    "stock": {"guests": 1, "irq": "msix", "position": 3, "size": 8 << 20},
     "mute": {"guests": 1, "irq": "none"},
     "noregs": {"guests": 1, "regs": 0},
     "nobar": {"guests": 1, "size": 0},
@@ -31,7 +32,7 @@ SLOTS = {("pins", 0): 4, ("late", 0): 5, ("nobar", 0): 6, ("smallbar", 0): 7,
 
 
 # On the one, handlers and those who wait for them run side by side.
-CPUS = {"q35": 1, "pc": 2}
+CPUS = {"q35": {}, "pc": {"cpus": 2}}
 # One of QEMU's own on the line of the two pins, for a driver of the kernel's own.
 OTHER = ("-device", "ich9-usb-uhci1,addr=0x10")
 
@@ -98,8 +99,8 @@ def boot(vms, name, models, **options):
     devices = [ModelDevice(index, server=model, id=f"{model}{index}",
                            options=f"addr={slot:#x}")
                for (model, index), slot in SLOTS.items() if model in models]
-    return Machine(vms(guest(devices, machine=name, qemu=OTHER, cpus=CPUS[name],
-                             modules=["uhci_hcd"]),
+    return Machine(vms(guest(devices, machine=name, qemu=OTHER, **CPUS[name],
+                             modules=["uhci_hcd", "brd"]),
                        servers={model: SERVERS[model] for model in models},
                        **options))
 
@@ -206,7 +207,7 @@ def test_shared_line(machine):
     """Each ring on a line that two devices share is heard, by the right one,
     whichever processor takes the interrupts."""
     vm, (number, before) = machine.vm, line(machine.vm)
-    cpus = CPUS[vm.machine]
+    cpus = CPUS[vm.machine].get("cpus", 1)
     rounds = 1000 // cpus
     for cpu in reversed(range(cpus)):
         vm.check(f"echo {1 << cpu} > /proc/irq/{number}/smp_affinity")
@@ -382,19 +383,19 @@ def test_uio(machine, name):
 
 # With what each takes after the name of the device.
 PROGRAMS = {
-    "getinfo": (4 << 20, 4, 3), "vectors": (4,), "ring": (), "waits": (),
+    "getinfo": (8 << 20, 4, 3), "vectors": (4,), "ring": (), "waits": (),
     "read": (), "readers": (), "poll": (), "mmap": (), "signals": (),
     "eventfd": (), "subscribe": (), "epoll": (), "uring": (), "splice": (),
     "sigio": (), "rights": (), "sharing": (), "sysfs": (), "busy": (),
     "churn": (100,), "race": ("free", 2000), "unplug": ("unbind",),
-    "unplug churn": ("churn", 5),
+    "unplug churn": ("churn", 5), "fuzz": ("--calls=20000",),
 }
 # One vector is enough for them, or for a part of them.
 PIN_PROGRAMS = {
     **{name: PROGRAMS[name] for name in
        ["ring", "waits", "read", "readers", "poll", "mmap", "signals",
-        "eventfd", "epoll", "uring", "sigio", "rights", "sysfs", "busy",
-        "unplug", "unplug churn"]},
+        "eventfd", "epoll", "uring", "splice", "sigio", "rights", "sysfs",
+        "busy", "unplug", "unplug churn", "fuzz"]},
     "basic": ("pin",), "getinfo": (1 << 16, 1, 0, "pin"),
     "race": ("phase", 500),
 }
@@ -415,6 +416,28 @@ def test_pin_program(machine, program):
     """It holds for one with an interrupt pin too, on a line that it shares."""
     run_guest_program(machine.vm, program.split()[0], machine.node("pins"),
                       *PIN_PROGRAMS[program], timeout=150)
+
+
+@pytest.mark.parametrize("machine", ["q35"], indirect=True)
+def test_map_calls(machine, lab):
+    """What may be done to its mapping, and what may not, is no different either."""
+    vm = machine.vm
+    guestmod.load(lab, vm, "pagewalk")
+    vm.check("modprobe brd rd_nr=1 rd_size=1024")
+    run_guest_program(vm, "map_calls", machine.node("stock"), 8 << 20,
+                      next(settings(vm)), int(debuggers_see_it(vm)), timeout=180)
+
+
+@pytest.mark.parametrize("machine", ["q35"], indirect=True)
+def test_in_use(machine):
+    """Unbound below all ways of using it: each is told."""
+    debugger = "debugger" if debuggers_see_it(machine.vm) else ""
+    job = machine.vm.start_job(f"/tests/inuse {machine.node('stock')} {debugger}")
+    job.expect("^# ready$", 180)
+    machine.unbind("stock")
+    judge("inuse", *job.wait())
+    assert machine.bind("stock")
+    machine.healthy()
 
 
 def test_mute(machine):
