@@ -10,6 +10,7 @@
  * memory.
  */
 #include <linux/futex.h>
+#include <linux/io_uring.h>
 #include <linux/mempolicy.h>
 #include <sys/prctl.h>
 #include <sys/ptrace.h>
@@ -22,6 +23,18 @@ static size_t largest;
 static unsigned char *mem;	/* 8 MiB, aligned, touched */
 
 #define LENGTH	(8 * MB)
+
+/* Newer than the headers of some. */
+#ifndef MADV_DONTNEED_LOCKED
+#define MADV_DONTNEED_LOCKED	24
+#endif
+#ifndef MADV_COLLAPSE
+#define MADV_COLLAPSE		25
+#endif
+#ifndef MADV_GUARD_INSTALL
+#define MADV_GUARD_INSTALL	102
+#define MADV_GUARD_REMOVE	103
+#endif
 
 static void map_all(int fd)
 {
@@ -179,6 +192,10 @@ static void test_madvise(int fd)
 	EXPECT_ERRNO(madvise(mem, LENGTH, MADV_REMOVE), ENODEV);
 	EXPECT_ERRNO(madvise(mem, LENGTH, MADV_POPULATE_READ), EINVAL);
 	EXPECT_ERRNO(madvise(mem, LENGTH, MADV_POPULATE_WRITE), EINVAL);
+	EXPECT_ERRNO(madvise(mem, LENGTH, MADV_DONTNEED_LOCKED), EINVAL);
+	EXPECT_ERRNO(madvise(mem, LENGTH, MADV_COLLAPSE), EINVAL);
+	EXPECT_ERRNO(madvise(mem, LENGTH, MADV_GUARD_INSTALL), EINVAL);
+	EXPECT_ERRNO(madvise(mem, LENGTH, MADV_GUARD_REMOVE), EINVAL);
 	EXPECT_EQ(map_touch(mem, LENGTH, SMALL, true), 0);
 	EXPECT_ENTRY(mem, largest);
 	munmap(mem, LENGTH);
@@ -220,6 +237,28 @@ static void write_file(const char *path, const char *text)
 	NEED(fd >= 0);
 	NEED(write(fd, text, strlen(text)) > 0);
 	close(fd);
+}
+
+/*
+ * Who wants no huge pages wants to have no memory put together for them. There is
+ * none of that here, so nothing changes.
+ */
+static void test_never(int fd)
+{
+	static const char path[] = "/sys/kernel/mm/transparent_hugepage/enabled";
+	char modes[64] = "", *mode;
+	int file = open(path, O_RDONLY | O_CLOEXEC);
+
+	NEED(file >= 0 && read(file, modes, sizeof(modes) - 1) > 0);
+	close(file);
+	mode = strchr(modes, '[') + 1;
+	*strchr(mode, ']') = '\0';
+	write_file(path, "never");
+	mem = map_aligned(fd, LENGTH);
+	EXPECT(map_touch(mem, LENGTH, SMALL, true) <= (long)(LENGTH / HUGE) + 1);
+	EXPECT_ENTRY(mem, largest);
+	munmap(mem, LENGTH);
+	write_file(path, mode);
 }
 
 /* Tracking of soft-dirty pages does not multiply the faults. */
@@ -339,6 +378,22 @@ static void test_errors(int fd)
 	munmap(mem, LENGTH);
 }
 
+/* What pins pages for longer, as RDMA does too: buffers of io_uring. */
+static void test_pinned(int fd)
+{
+	struct io_uring_params params = { 0 };
+	int ring = syscall(__NR_io_uring_setup, 1, &params);
+	struct iovec buffer;
+
+	NEED(ring >= 0);
+	map_all(fd);
+	buffer = (struct iovec){ mem, SMALL };
+	EXPECT_ERRNO(syscall(__NR_io_uring_register, ring,
+			     IORING_REGISTER_BUFFERS, &buffer, 1), EFAULT);
+	munmap(mem, LENGTH);
+	close(ring);
+}
+
 /* O_DIRECT needs a block device: a RAM disk. */
 static void test_direct(int fd)
 {
@@ -454,10 +509,12 @@ int main(int argc, char **argv)
 	test_mprotect(fd);
 	test_mremap(fd);
 	test_madvise(fd);
+	test_never(fd);
 	test_soft_dirty(fd);
 	test_proc(fd);
 	test_mbind(fd);
 	test_errors(fd);
+	test_pinned(fd);
 	test_direct(fd);
 	test_ptrace(fd, atoi(argv[4]));
 	test_core(fd);
