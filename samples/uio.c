@@ -5,7 +5,7 @@
  *
  *	uio /dev/uio0 COUNT
  *
- * prints the text at the start of the shared memory each time that a peer has
+ * prints the line at the start of the shared memory each time that a peer has
  * rung, COUNT times. Where the registers can be mapped, it rings itself first,
  * so that one machine is enough to see it work.
  */
@@ -50,7 +50,7 @@ int main(int argc, char **argv)
 {
 	volatile uint32_t *regs;
 	uint32_t interrupts;
-	char *mem;
+	char *mem, text[33];
 	int fd, i;
 
 	if (argc != 3) {
@@ -82,7 +82,11 @@ int main(int argc, char **argv)
 			perror("read");
 			return 1;
 		}
-		printf("%u interrupts, memory: %.32s\n", interrupts, mem);
+		/* A copy, which no peer can change. */
+		memcpy(text, mem, sizeof(text) - 1);
+		text[sizeof(text) - 1] = '\0';
+		text[strcspn(text, "\n")] = '\0';
+		printf("%u interrupts, memory: \"%s\"\n", interrupts, text);
 		fflush(stdout);
 	}
 	return 0;

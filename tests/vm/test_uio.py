@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
 """/dev/uioN, beside /dev/ivshmemN."""
 
+import re
+import subprocess
+
 import pytest
 
 from lab import guestmod, kernels
+from lab.build import TOP
 from lab.cluster import guest
 from lab.tap import judge, run_guest_program
 from lab.vm import Doorbell, Plain
@@ -193,7 +197,43 @@ def test_sample(stock):
     stock.check("echo hello | ivshmemctl write 0")
     job = stock.start_job("/samples/uio /dev/uio0 2")
     position = job.expect(r"^I am peer (\d+)$")[1]
-    job.expect(r"^\d+ interrupts, memory: hello$")
+    job.expect(r'^\d+ interrupts, memory: "hello"$')
     stock.check("echo howdy | ivshmemctl write 0")
     stock.check(f"ivshmemctl ring {position} 1")
-    assert "memory: howdy" in job.wait().check().out
+    assert 'memory: "howdy"' in job.wait().check().out
+
+
+def readme_block(text):
+    """The block of README that holds a text, and nothing else."""
+    readme = (TOP / "README.md").read_text()
+    block, = [b for b in re.findall(r"^```\w*\n(.*?)^```$", readme, re.M | re.S)
+              if text in b]
+    return block
+
+
+def test_readme(pair, tmp_path):
+    """What README says of the sample, word for word: how it is built, called,
+    woken from the other guest, and what it prints."""
+    a, b = pair
+    build, call = readme_block("samples/uio.c").splitlines()
+    # The guest has neither compiler nor libraries.
+    subprocess.run(["sh", "-ec", f"""
+        cc() {{ gcc -static -Wall -Wextra -Werror "$@"; }}
+        ln -s {TOP}/samples .
+        {build}"""], cwd=tmp_path, check=True)
+    a.put((tmp_path / "uio").read_bytes(), "/tmp/uio")
+    a.check("chmod +x /tmp/uio")
+
+    # As if the machine had just been switched on.
+    device = a.check("basename $(readlink /sys/class/misc/ivshmem0/device)").strip()
+    for verb in "unbind", "bind":
+        a.check(f"echo {device} > /sys/bus/pci/drivers/ivshmem/{verb}")
+    a.check("head -c 4096 /dev/zero | ivshmemctl write 0")
+    peer = a.check("cat /sys/class/misc/ivshmem0/position").strip()
+    wanted = readme_block("I am peer 0").replace("peer 0", f"peer {peer}")
+
+    job = a.start_job(f"cd /tmp && {call}")
+    job.expect('memory: ""$')
+    for line in readme_block("ivshmemctl ring 0 1").splitlines():
+        b.check(line.replace("ring 0", f"ring {peer}"))
+    assert job.wait().check().out == wanted
