@@ -34,7 +34,7 @@
 #ifdef HAVE_WAIT_EVENT_STATE
 #define compat_wait_event_state		wait_event_state
 #else
-#define compat_wait_event_state(wq, condition, state) \
+#define compat_wait_event_state(wq, condition, ...) \
 	wait_event_killable(wq, condition)
 #endif
 
