@@ -635,3 +635,14 @@ def test_forced_layout(first):
 def test_first_design_uio(first, device):
     """Through UIO too each peer has its register, also beyond the first page."""
     run_guest_program(first[0], "uio_both", f"/dev/ivshmem{device}")
+
+
+@pytest.mark.only_on("debug", "kcsan")
+@pytest.mark.ci_kcsan
+def test_handler(vms):
+    """What of the above says most of the handler, without the rest: beside another
+    on its line, on two processors, with pauses, and while the driver lets go."""
+    machine = boot(vms, "pc", ["pins", "stock"])
+    test_shared_line(machine)
+    test_endless(machine, "stuck")
+    test_unbind(machine, "pins")
