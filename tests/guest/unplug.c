@@ -18,35 +18,12 @@
 #include <sys/sysmacros.h>
 #include <sys/wait.h>
 
+#include "driver.h"
 #include "stuck.h"
 
-#define DRIVER		"/sys/bus/pci/drivers/ivshmem/"
 #define HANGUP		(POLLHUP | POLLERR)
 
-static char address[32];	/* on the PCI bus */
 static size_t size;
-
-static void driver_write(const char *what)
-{
-	char path[64];
-	int fd;
-
-	snprintf(path, sizeof(path), DRIVER "%s", what);
-	fd = open(path, O_WRONLY);
-	NEED(fd >= 0);
-	NEED(write(fd, address, strlen(address)) > 0);
-	close(fd);
-}
-
-static void find_address(void)
-{
-	char path[64], target[128] = "";
-
-	snprintf(path, sizeof(path), "/sys/class/misc/%s/device",
-		 strrchr(tap_device, '/') + 1);
-	NEED(readlink(path, target, sizeof(target) - 1) > 0);
-	snprintf(address, sizeof(address), "%s", strrchr(target, '/') + 1);
-}
 
 static long long call_poll(struct dev_call *c)
 {
@@ -504,7 +481,7 @@ int main(int argc, char **argv)
 {
 	tap_start(argc, argv, 120);
 	NEED(argc >= 3);
-	find_address();
+	driver_find();
 	if (!strcmp(argv[2], "churn"))
 		test_churn(atoi(argv[3]));
 	else

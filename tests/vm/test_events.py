@@ -51,6 +51,14 @@ def test_churn(vms):
     run_guest_program(vm, "churn", timeout=270)
 
 
+@pytest.mark.not_on("debug", "kcsan", reason="the kernel has no KVM")
+def test_irqfd(vms):
+    """An eventfd that is bound to a vector is KVM's irqfd, too."""
+    vm = vms(guest(modules=["kvm-amd"]))[0]
+    vm.check("modprobe kvm-amd")
+    run_guest_program(vm, "irqfd")
+
+
 def test_wakeups(vms):
     """64 threads wait for a vector of their own; a ring wakes one of them."""
     vm = vms(guest([Doorbell(vectors=64)], cpus=2),
