@@ -2,9 +2,9 @@
 /*
  * list and info.
  *
- * What a device is comes from the device itself. One that cannot be opened,
- * because it is not for this user or another program has it alone, is still
- * listed: sysfs lets everybody read the same.
+ * What a device is comes from the device itself. Of one that cannot be opened,
+ * because it is not for this user or another program has it alone, sysfs tells
+ * everybody the same, but whether it has a doorbell that nothing answers.
  */
 #include <dirent.h>
 #include <err.h>
@@ -48,6 +48,7 @@ static const char *const cache_modes[] = {
 
 struct description {
 	char text[ATTRIBUTES][24];
+	const char *doorbell;
 };
 
 /* A newer kernel may know modes that this program does not. */
@@ -68,6 +69,7 @@ static void describe(struct description *desc, const struct ivshmem_info *info)
 		 mode_name(irq_modes, ARRAY_SIZE(irq_modes), info->irq_mode));
 	snprintf(desc->text[CACHE_MODE], len, "%s",
 		 mode_name(cache_modes, ARRAY_SIZE(cache_modes), info->cache_mode));
+	desc->doorbell = info->features & IVSHMEM_FEATURE_DOORBELL ? "yes" : "no";
 }
 
 /* By the node's number: the node or a link to it may have any name. */
@@ -81,24 +83,75 @@ static void sysfs_path(char *path, const char *device, const char *attribute)
 		 minor(st.st_rdev), attribute);
 }
 
-static bool describe_sysfs(struct description *desc, const char *device)
+static bool read_sysfs(char *text, size_t len, const char *device,
+		       const char *attribute)
 {
 	char path[PATH_MAX];
 	FILE *file;
 	bool ok;
+
+	sysfs_path(path, device, attribute);
+	file = fopen(path, "re");
+	if (!file)
+		return false;
+	ok = fgets(text, len, file);
+	fclose(file);
+	if (ok)
+		text[strcspn(text, "\n")] = '\0';
+	return ok;
+}
+
+static bool describe_sysfs(struct description *desc, const char *device)
+{
+	bool interrupts;
 	int i;
 
-	for (i = 0; i < ATTRIBUTES; i++) {
-		sysfs_path(path, device, attributes[i].name);
-		file = fopen(path, "re");
-		if (!file)
+	for (i = 0; i < ATTRIBUTES; i++)
+		if (!read_sysfs(desc->text[i], sizeof(desc->text[i]), device,
+				attributes[i].name))
 			return false;
-		ok = fgets(desc->text[i], sizeof(desc->text[i]), file);
-		fclose(file);
-		if (!ok)
-			return false;
-		desc->text[i][strcspn(desc->text[i], "\n")] = '\0';
+	/* Where there is no interrupt, there may still be others' to ring. */
+	interrupts = strcmp(desc->text[IRQ_MODE], irq_modes[IVSHMEM_IRQ_NONE]);
+	desc->doorbell = interrupts ? "yes" : "unknown";
+	return true;
+}
+
+/*
+ * Returns whether anything could be learned of the device; if not, errno says why
+ * it cannot be opened. What is in @ivs then is NULL, or has to be closed.
+ */
+static bool learn(struct ivshmem **ivs, struct description *desc,
+		  const char *device)
+{
+	struct ivshmem_info info;
+	int error;
+
+	*ivs = ivshmem_open(device, O_RDONLY);
+	if (*ivs && !ivshmem_get_info(*ivs, &info)) {
+		describe(desc, &info);
+		return true;
 	}
+	error = errno;
+	ivshmem_close(*ivs);
+	*ivs = NULL;
+	if (describe_sysfs(desc, device))
+		return true;
+	errno = error;
+	return false;
+}
+
+/* The count of a vector, from a device that is open or from sysfs. */
+static bool get_count(struct ivshmem *ivs, const char *device,
+		      unsigned int vector, uint64_t *count)
+{
+	char attribute[32], text[24];
+
+	if (ivs)
+		return !ivshmem_count(ivs, vector, count);
+	snprintf(attribute, sizeof(attribute), "counts/%u", vector);
+	if (!read_sysfs(text, sizeof(text), device, attribute))
+		return false;
+	*count = strtoull(text, NULL, 10);
 	return true;
 }
 
@@ -127,25 +180,17 @@ static int is_node(const struct dirent *entry)
 	       !number[strspn(number, "0123456789")];
 }
 
-/* Returns whether anything could be learned of the device. */
 static bool list_one(const char *device)
 {
-	struct ivshmem *ivs = ivshmem_open(device, O_RDONLY);
-	struct ivshmem_info info;
 	struct description desc;
-	int error = 0;
+	struct ivshmem *ivs;
 	int i;
 
-	if (ivs && !ivshmem_get_info(ivs, &info))
-		describe(&desc, &info);
-	else
-		error = errno;
-	ivshmem_close(ivs);
-	if (error && !describe_sysfs(&desc, device)) {
-		errno = error;
+	if (!learn(&ivs, &desc, device)) {
 		device_warn(device);
 		return false;
 	}
+	ivshmem_close(ivs);
 
 	printf("%-16s", device);
 	for (i = 0; i < ATTRIBUTES; i++)
@@ -193,23 +238,23 @@ void do_list(const struct options *opts, char **args)
  */
 void do_info(const struct options *opts, char **args)
 {
-	struct ivshmem_info info;
-	struct ivshmem *ivs = open_device(opts, O_RDONLY, &info);
 	struct description desc;
+	unsigned int i, vectors;
+	struct ivshmem *ivs;
 	uint64_t count;
-	unsigned int i;
 
 	(void)args;
-	describe(&desc, &info);
+	if (!learn(&ivs, &desc, opts->device))
+		device_failed(opts->device);
 	printf("device: %s\npci: %s\n", opts->device, pci_address(opts->device));
 	for (i = 0; i < ATTRIBUTES; i++)
 		printf("%s: %s\n", attributes[i].name, desc.text[i]);
-	printf("doorbell: %s\n",
-	       info.features & IVSHMEM_FEATURE_DOORBELL ? "yes" : "no");
+	printf("doorbell: %s\n", desc.doorbell);
 
 	/* Most of 2048 vectors never fire. */
-	for (i = 0; i < info.vectors; i++) {
-		if (ivshmem_count(ivs, i, &count))
+	vectors = strtoul(desc.text[VECTORS], NULL, 10);
+	for (i = 0; i < vectors; i++) {
+		if (!get_count(ivs, opts->device, i, &count))
 			device_failed(opts->device);
 		if (count)
 			printf("vector %u count %ju\n", i, (uintmax_t)count);
