@@ -590,6 +590,20 @@ def test_first_design_join(first):
     assert [heard(job) for job in jobs] == JOINS
 
 
+@pytest.mark.parametrize("name", ["pin", "msi"])
+def test_first_design_subscribe(first, name):
+    """The notice is for those who subscribe to its vector."""
+    device, model = list(FIRST).index(name), first.servers[name]
+    job = first[0].start_job(f"/tests/joins /dev/ivshmem{device}")
+    for number in range(1, 8 if name == "pin" else 6):
+        match = job.expect(rf"^# {number} (join|ring (\d))$")
+        if match[1] == "join":
+            model.command("join", 1)
+        else:
+            model.command("ring", FIRST[name].get("position", 0), match[2])
+    judge("joins", *job.wait())
+
+
 def test_first_design_joins(vms):
     """The same of a machine that really starts."""
     cluster = vms(first_guest(0), servers=FIRST)
