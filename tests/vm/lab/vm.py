@@ -51,6 +51,9 @@ TROUBLE = re.compile(
     r"scheduling while atomic|stack-protector|list_(add|del) corruption|"
     r"use-after-free|double free")
 
+# What an eventfd is in /proc/PID/fd.
+EVENTFD = "anon_inode:[eventfd]"
+
 
 class VMError(AssertionError):
     """A VM did not do what it was told, or its kernel complained."""
@@ -427,7 +430,28 @@ class VM:
         self.occupy_fds(before - self.open_fds())
 
     def open_fds(self) -> set:
-        return {int(n) for n in os.listdir(f"/proc/{self.process.pid}/fd")}
+        try:
+            return {int(n) for n in os.listdir(f"/proc/{self.process.pid}/fd")}
+        except OSError:
+            # It has died; whoever waits for it will notice.
+            return set()
+
+    def eventfds(self) -> int:
+        """How many of them QEMU has: one for each vector of each peer that it
+        has heard of, and some others."""
+        count = 0
+        for number in self.open_fds():
+            # It may just have been closed.
+            with contextlib.suppress(OSError):
+                count += os.readlink(
+                    f"/proc/{self.process.pid}/fd/{number}") == EVENTFD
+        return count
+
+    def wait_eventfds(self, count: int):
+        """Waits until QEMU has as many: it has taken what a server has sent."""
+        if not serve(lambda: self.eventfds() == count, RUN_TIMEOUT, self):
+            raise VMError(f"{self.name}: {self.eventfds()} eventfds, "
+                          f"not {count}")
 
     def occupy_fds(self, numbers: set):
         """Keeps numbers of descriptors that QEMU has closed from being used.
