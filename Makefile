@@ -107,12 +107,14 @@ bench-server: tools ## Measure the server with up to 1000 peers: table, JSON, SV
 	@$(MAKE) -s -C tests/unit $(O)/unit/crowd
 	@$(PYTHON) tests/bench/server.py $(ARGS)
 
-fuzz-server: ## Try random options on the server for SECONDS= (600)
+fuzz-server: ## Fuzz the server's options, requests, clients, SECONDS=200 each
 	@tests/install-deps check
-	@$(MAKE) -s -C tests/unit $(O)/unit/fuzz_options
-	@mkdir -p $(O)/corpus
-	$(O)/unit/fuzz_options -max_total_time=$(or $(SECONDS),600) \
-		-close_fd_mask=3 $(O)/corpus
+	@set -e; for what in options control clients; do \
+		$(MAKE) -s -C tests/unit $(O)/unit/fuzz_$$what; \
+		mkdir -p $(O)/corpus/$$what; \
+		(cd $(O)/corpus/$$what && $(O)/unit/fuzz_$$what -max_len=400 \
+			-max_total_time=$(or $(SECONDS),200) -close_fd_mask=3 .); \
+	done
 
 deps: ## Install the packages that the tests need
 	@tests/install-deps check

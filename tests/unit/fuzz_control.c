@@ -18,8 +18,6 @@
 #include "server.h"
 #include "status.h"
 
-int fuzz_one_input(const uint8_t *data, size_t size);
-
 static struct server server;
 static unsigned int answers;
 

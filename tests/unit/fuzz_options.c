@@ -14,8 +14,6 @@
 #include "check.h"
 #include "options.h"
 
-int fuzz_one_input(const uint8_t *data, size_t size);
-
 static void parse(int argc, char **argv)
 {
 	struct options options;
