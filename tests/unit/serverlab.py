@@ -4,6 +4,7 @@ import array
 import contextlib
 import os
 import pathlib
+import re
 import resource
 import signal
 import socket
@@ -146,14 +147,14 @@ class Server:
 
     def __init__(self, program, folder, *args, vectors=1, limits=None,
                  user=None, path=None, wait=True, options=None,
-                 manager=None):
+                 manager=None, environment=None):
         self.path = path or folder / "socket"
         self.log_path = folder / "log"
         self.clients = []
         if options is None:
             options = "--socket", self.path, "--vectors", str(vectors)
         command = [program, *options, *args]
-        more = {}
+        more = {"env": {**os.environ, **environment}} if environment else {}
         if manager:
             command, more = manager.launch(command)
 
@@ -202,6 +203,17 @@ class Server:
         stat = pathlib.Path(f"/proc/{self.pid}/stat").read_text()
         user, system = stat.rsplit(")", 1)[1].split()[11:13]
         return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    def wait_wakeups(self, count):
+        """Waits until it has gone to sleep so often again: for what it does from
+        time to time. One that spins never does."""
+        status = pathlib.Path(f"/proc/{self.pid}/status")
+
+        def sleeps():
+            return int(re.search(r"^voluntary_ctxt_switches:\s+(\d+)$",
+                                 status.read_text(), re.M)[1])
+        before = sleeps()
+        wait_until(lambda: sleeps() >= before + count, f"{count} wakeups", 60)
 
     def kill(self, number):
         """Sends a signal."""
