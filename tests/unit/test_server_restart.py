@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """ivshmem-server ends, killed or not, and another one goes on."""
+import json
 import os
+import pathlib
 import select
 import signal
 import struct
@@ -82,6 +84,60 @@ def test_nobody_notices(service, number, status):
                 if x is not y or x is c:
                     ring(x.peers[y.id][vector])
                     assert rung(y.peers[y.id][vector]) == 1
+
+
+def keeps_memory(path, folder):
+    """The memory is where it was, and no other server's meanwhile."""
+    def check(_running, client, run, args):
+        assert os.path.samestat(path.stat(), os.fstat(client.memory))
+        status, _, err = run("--socket", folder / "other", *args)
+        assert status == 1 and "another server uses it" in err
+    return check
+
+
+def keeps_directory(_running, client, _run, _args):
+    """Both peers stand in it."""
+    assert os.pread(client.memory, 1, (64 << 10) - 12288 + 4096) == b"\3"
+
+
+def keeps_ringing(_running, client, _run, _args):
+    """It was rung for the one that has joined, and not for the restart."""
+    assert rung(client.peers[client.id][0]) == 1
+
+
+@pytest.mark.parametrize("kind", ["file", "shm", "directory", "notify", "control"])
+def test_options(service, run, folder, kind):
+    """A restart leaves whole what other options make."""
+    name = folder.name
+    shm, path = pathlib.Path("/dev/shm", name), folder / "memory"
+    control = folder / "control"
+
+    def keeps_control(_running, _client, run, _args):
+        status, out, _ = run("--status", control, "--json")
+        assert status == 0
+        assert [peer["id"] for peer in json.loads(out)["peers"]] == [0, 1]
+
+    args, check = {
+        "file": (["--file", path], keeps_memory(path, folder)),
+        "shm": (["--shm", name], keeps_memory(shm, folder)),
+        "directory": (["--directory"], keeps_directory),
+        "notify": (["--notify-join", "0", "--notify-leave", "0"], keeps_ringing),
+        "control": (["--control", control], keeps_control),
+    }[kind]
+    args += ["--size", "64K"]
+    try:
+        running = service(*args)
+        client = running.join()
+        os.pwrite(client.memory, b"kept", 4000)
+        running.crash()
+        running = service(*args)
+        assert running.join().id == 1
+        assert client.receive_peer(1) == 1
+        assert os.pread(running.clients[-1].memory, 4, 4000) == b"kept"
+        check(running, client, run, args)
+        client.expect_silence()
+    finally:
+        shm.unlink(missing_ok=True)
 
 
 def test_many_restarts(service, manager):
