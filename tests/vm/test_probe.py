@@ -147,6 +147,34 @@ def test_failures(vm, lab):
     unload(vm)
 
 
+@pytest.mark.only_on("debug")
+@pytest.mark.ci_debug
+@pytest.mark.timeout(900)
+def test_each_place(vm):
+    """Whatever a probe or a call of a program needs is refused in turn."""
+    # A kernel that could not make an interrupt's entry in /proc complains when it
+    # takes it away.
+    start, end = (f"0x{line.split()[0]}" for line in vm.check(
+        "grep -w -A 1 register_irq_proc /proc/kallsyms").splitlines())
+    # Without a word, and also to those who could wait for memory.
+    vm.check("cd /sys/kernel/debug; [ -e failslab ] || mount -t debugfs none .; "
+             "cd /sys/kernel/debug; for i in failslab fail_page_alloc fail_usercopy; "
+             f"do echo {start} > $i/reject-start; echo {end} > $i/reject-end; "
+             "echo 0 > $i/verbose; done; "
+             "for i in failslab fail_page_alloc; "
+             "do echo N > $i/ignore-gfp-wait; done; "
+             "echo 0 > fail_page_alloc/min-order")
+    load(vm)
+    vm.check(f"echo {address(vm)} > {DRIVER}/unbind")
+    run_guest_program(vm, "failnth", NODE, address(vm), timeout=270)
+    assert traces(vm) == ""
+    vm.check(f"echo {address(vm)} > {DRIVER}/bind")
+    run_guest_program(vm, "failnth", NODE, timeout=270)
+    run_guest_program(vm, "basic")
+    unload(vm)
+    assert vm.leaks() == ""
+
+
 def inodes(vm):
     """How many inodes of the kind that each device has one of there are."""
     vm.check("sync; echo 3 > /proc/sys/vm/drop_caches")
