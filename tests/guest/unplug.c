@@ -5,8 +5,9 @@
  *
  *	unplug DEVICE unbind	takes the driver away itself, and brings it back
  *	unplug DEVICE wait	prints "# ready" and waits for somebody to do so;
- *				then "# checked", and keeps its files open until
- *				it gets SIGUSR1
+ *				"# woken" when nobody sleeps any more, at last
+ *				"# checked", and keeps its files open until it
+ *				gets SIGUSR1
  *	unplug DEVICE churn N	does so N times under threads that use the device
  *
  * Needs a device that nobody rings meanwhile.
@@ -342,6 +343,7 @@ static void test_in_use(bool own)
 	end_sleepers();
 	end_stuck();
 	check_async(async);
+	tap_note("woken");
 	EXPECT_WITHIN(node_is_gone(), 20000);
 	EXPECT_ERRNO(open(node, O_RDWR), ENODEV);
 	unlink(node);

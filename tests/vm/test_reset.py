@@ -4,6 +4,7 @@ device."""
 
 import pytest
 
+from lab import guestmod
 from lab.cluster import guest
 from lab.model import ModelDevice
 from lab.tap import judge, run_guest_program
@@ -80,6 +81,28 @@ def test_fatal_error(slotted):
                       "sleep 0.1; i=$((i + 1)); [ $i -lt 600 ] || exit 1; done",
                       120)
     use.judge()
+
+
+@pytest.mark.ci_debug
+def test_lost(slotted, lab):
+    """The device is not there after the reset: all who use it are told before
+    anybody takes it away."""
+    need_aer(slotted)
+    node = nodes(slotted)[0]
+    guestmod.load(
+        lab, slotted, "refuse", symbol="pci_device_is_present", error=0,
+        comm=slotted.check("grep -h aerdrv /proc/[0-9]*/comm").strip())
+    job = slotted.start_job(f"/tests/unplug {node} wait")
+    job.expect("^# ready$")
+    assert "OK" in slotted.hmp("pcie_aer_inject_error rp0 DLP")
+    job.expect("^# woken$", 120)
+    assert slotted.check("cat /sys/module/refuse/parameters/times") == "1\n"
+    slotted.check("rmmod refuse")
+    slotted.check(f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/remove")
+    job.expect("^# checked$", 120)
+    slotted.check("echo 1 > /sys/bus/pci/rescan; kill -USR1 $(pidof unplug)")
+    judge("unplug", *job.wait(60))
+    run_guest_program(slotted, "basic", node)
 
 
 def test_error(slotted):
