@@ -9,7 +9,26 @@ import subprocess
 import pytest
 
 from lab import kernels, sources
-from lab.build import TOP, digest, files_of, make
+from lab.build import JOBS, TOP, digest, files_of, make
+
+# Beyond tinyconfig: what the driver can make use of.
+CONFIG = """
+CONFIG_64BIT=y
+CONFIG_SMP=y
+CONFIG_PRINTK=y
+CONFIG_PROC_FS=y
+CONFIG_SYSFS=y
+CONFIG_EVENTFD=y
+CONFIG_IA32_EMULATION=y
+CONFIG_TRANSPARENT_HUGEPAGE=y
+CONFIG_FTRACE=y
+CONFIG_ENABLE_DEFAULT_TRACERS=y
+CONFIG_MODULES=y
+CONFIG_PCI=y
+CONFIG_PCI_MSI=y
+CONFIG_UIO=y
+"""
+DRIVER = "drivers/misc/ivshmem"
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +112,35 @@ def test_checkpatch(series, patched):
         said = [line for line in done.stdout.splitlines()
                 if not line.startswith("total: 0 errors, 0 warnings, 0 checks")]
         if done.returncode or said:
+            pytest.fail("\n".join(said), pytrace=False)
+
+
+@pytest.mark.timeout(1200)
+def test_build(builder, patched):
+    """It builds into the kernel and as a module, with W=1.
+
+    There is no vmlinux to look for symbols in: that is done for the module that
+    is built outside the tree.
+    """
+    out = builder.out / "upstream-build"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir()
+    flags = ["-C", patched, f"O={out}", "KBUILD_MODPOST_WARN=1", JOBS]
+    make(*flags, "tinyconfig")
+    for answer, target in ("y", ""), ("m", "ivshmem.ko"):
+        with (out / ".config").open("a") as config:
+            config.write(f"{CONFIG}CONFIG_IVSHMEM={answer}\n")
+        make(*flags, "olddefconfig")
+        lines = (out / ".config").read_text().splitlines()
+        assert not {*CONFIG.split(), f"CONFIG_IVSHMEM={answer}",
+                    "CONFIG_VMAP_PFN=y"} - set(lines)
+        log = make(*flags, "W=1", f"{DRIVER}/{target}")
+        assert (out / DRIVER / (target or "built-in.a")).exists()
+        built = {p.stem for p in (out / DRIVER).glob("*.o")}
+        assert {p.stem for p in (TOP / "driver").glob("*.c")} <= built
+        said = [line for line in log.splitlines() if DRIVER in line
+                and re.search(r"warning|error", line)]
+        if said:
             pytest.fail("\n".join(said), pytrace=False)
 
 
