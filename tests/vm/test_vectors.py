@@ -61,6 +61,7 @@ def test_too_many(vms, machine, cpus):
     run_guest_program(vm, "basic")
 
 
+@pytest.mark.only_on("6.12")
 def test_all(vms):
     """As many as there can be, on a machine with enough processors."""
     vm = boot(vms, 2048, machine="q35", cpus=12)
