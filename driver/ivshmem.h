@@ -266,7 +266,9 @@ static inline int ivshmem_device_enter_ready(struct ivshmem_device *ivs,
 		if (!ivshmem_device_held(ivs))
 			return 0;
 		ivshmem_device_leave(ivs, *idx);
-		ret = ivshmem_device_await(ivs);
+		ret = wait_event_interruptible(ivs->held_wait,
+					       !ivshmem_device_held(ivs) ||
+					       ivshmem_device_gone(ivs));
 		if (ret)
 			return ret;
 	}

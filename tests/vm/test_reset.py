@@ -52,6 +52,12 @@ def test_bus_reset(slotted):
     use.judge()
 
 
+def test_signal(slotted):
+    """A ring that waits for the end of a reset can be told to give up."""
+    run_guest_program(slotted, "held", nodes(slotted)[0],
+                      f"/sys/bus/pci/devices/{ADDRESS}/reset")
+
+
 def test_pin_reset(vms):
     """A reset clears the mask of an interrupt pin."""
     devices = [ModelDevice(0, bus="rp0", id="iv0"), ModelDevice(1, id="iv1")]
