@@ -40,10 +40,10 @@ static void test_invalid(int fd)
 		snprintf(what, sizeof(what), "flag %d", i);
 		refused(fd, &wait, EINVAL, what);
 	}
-	for (i = 0; i < 3; i++) {
+	for (i = 0; i < 3 * 32; i++) {
 		wait = good;
-		wait.reserved[i] = 1U << (i * 15);
-		snprintf(what, sizeof(what), "reserved[%d]", i);
+		wait.reserved[i / 32] = 1U << i % 32;
+		snprintf(what, sizeof(what), "reserved bit %d", i);
 		refused(fd, &wait, EINVAL, what);
 	}
 	wait = good;
