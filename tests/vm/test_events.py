@@ -103,7 +103,9 @@ PROGRAMS_32 = {
     "getinfo": (DEVICE, 4 << 20, 4, 0), "ring": (), "waits": (), "read": (),
     "poll": (), "mmap": (), "signals": (), "eventfd": (), "subscribe": (),
     "epoll": (), "uring": (), "splice": (), "sigio": (), "rights": (),
-    "sharing": (), "sysfs": (),
+    "sharing": (), "sysfs": (), "busy": (), "readers": (),
+    "churn": (DEVICE, 100), "race": (DEVICE, "free", 2000),
+    "unplug": (DEVICE, "unbind"), "fuzz": (DEVICE, "--calls=20000"),
 }
 
 
