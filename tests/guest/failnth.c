@@ -192,25 +192,25 @@ struct call {
 	const char *name;
 	long (*make)(void);
 	void (*undo)(long ret);
-	int other;	/* errno that is as good as these two */
+	int other;	/* errno that is as good as these two, or 0 */
 };
 
 /* A region that the kernel cannot write down is in use, to it. */
 static const struct call probe = { "probe", call_probe, undo_probe, EBUSY };
 
 static const struct call calls[] = {
-	{ "open", call_open, undo_open },
-	{ "open of UIO", call_open_uio, undo_open },
-	{ "mmap", call_mmap, undo_mmap },
-	{ "mmap of UIO", call_mmap_uio, undo_mmap },
-	{ "GET_INFO", call_info, NULL },
-	{ "WAIT", call_wait, NULL },
-	{ "SET_EVENTFD", call_eventfd, undo_eventfd },
-	{ "SUBSCRIBE", call_subscribe, NULL },
-	{ "poll", call_poll, NULL },
-	{ "read", call_read, undo_read },
-	{ "epoll", call_epoll, undo_epoll },
-	{ "SIGIO", call_async, undo_async },
+	{ "open", call_open, undo_open, 0 },
+	{ "open of UIO", call_open_uio, undo_open, 0 },
+	{ "mmap", call_mmap, undo_mmap, 0 },
+	{ "mmap of UIO", call_mmap_uio, undo_mmap, 0 },
+	{ "GET_INFO", call_info, NULL, 0 },
+	{ "WAIT", call_wait, NULL, 0 },
+	{ "SET_EVENTFD", call_eventfd, undo_eventfd, 0 },
+	{ "SUBSCRIBE", call_subscribe, NULL, 0 },
+	{ "poll", call_poll, NULL, 0 },
+	{ "read", call_read, undo_read, 0 },
+	{ "epoll", call_epoll, undo_epoll, 0 },
+	{ "SIGIO", call_async, undo_async, 0 },
 };
 
 /* Makes a call until nothing of it has been refused; it then has to succeed. */

@@ -251,8 +251,8 @@ static void test_never(int fd)
 
 	NEED(file >= 0 && read(file, modes, sizeof(modes) - 1) > 0);
 	close(file);
-	mode = strchr(modes, '[') + 1;
-	*strchr(mode, ']') = '\0';
+	mode = strtok(strchr(modes, '['), "[]");
+	NEED(mode);
 	write_file(path, "never");
 	mem = map_aligned(fd, LENGTH);
 	EXPECT(map_touch(mem, LENGTH, SMALL, true) <= (long)(LENGTH / HUGE) + 1);

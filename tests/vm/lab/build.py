@@ -268,8 +268,16 @@ def install(path: Path, text: str):
     path.chmod(0o755)
 
 
+def tool(argv) -> str:
+    """Runs what has to work: where it does not, that is no lack of something."""
+    try:
+        return kernels.run(argv)
+    except kernels.Unavailable as err:
+        raise BuildError(str(err)) from None
+
+
 def strip(source: Path, target: Path):
-    kernels.run(["strip", "-o", target, source])
+    tool(["strip", "-o", target, source])
 
 
 def busybox(folder: Path):
@@ -277,14 +285,14 @@ def busybox(folder: Path):
     if not BUSYBOX.exists():
         raise kernels.Unavailable("busybox-static is not installed")
     shutil.copy(BUSYBOX, folder / "busybox")
-    for name in kernels.run([BUSYBOX, "--list"]).split():
+    for name in tool([BUSYBOX, "--list"]).split():
         if name != "busybox":
             (folder / name).symlink_to("busybox")
 
 
 def compile_agent(program: Path):
-    kernels.run([os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Wextra", "-s",
-                 "-static", "-o", program, AGENT_SOURCE])
+    tool([os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Wextra", "-s",
+          "-static", "-o", program, AGENT_SOURCE])
 
 
 def install_modules(root: Path, kernel, names, module: Path = None):
@@ -313,12 +321,12 @@ def install_modules(root: Path, kernel, names, module: Path = None):
 
 def depends(module: Path) -> list:
     """The modules that a module needs."""
-    listed = kernels.run(["/sbin/modinfo", "-F", "depends", module]).strip()
+    listed = tool(["/sbin/modinfo", "-F", "depends", module]).strip()
     return listed.split(",") if listed else []
 
 
 def strip_debug(source: Path, target: Path):
-    kernels.run(["strip", "-g", "-o", target, source])
+    tool(["strip", "-g", "-o", target, source])
 
 
 def module_name(path: str) -> str:

@@ -3,7 +3,7 @@
 
 import shutil
 
-from . import build, kernels
+from . import build
 
 SOURCES = build.TOP / "tests/guest/kmod"
 
@@ -33,8 +33,7 @@ def load(lab, vm, name, **params):
         return
     stripped = vm.folder / f"{name}.ko"
     if not stripped.exists():
-        kernels.run(["strip", "-g", "-o", stripped,
-                     module(lab.builder, vm.kernel, name)])
+        build.strip_debug(module(lab.builder, vm.kernel, name), stripped)
         vm.put(stripped.read_bytes(), f"/tmp/{name}.ko")
     vm.check(f"insmod /tmp/{name}.ko "
              + " ".join(f"{key}={value}" for key, value in params.items()))
