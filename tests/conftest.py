@@ -87,8 +87,9 @@ def pytest_generate_tests(metafunc):
         metafunc.parametrize("kernel", names, indirect=True, scope="session")
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Keeps only_on(), not_on() and --ci."""
+    """Keeps only_on(), not_on() and --ci; what a lack of time may skip is last."""
     left = []
     for item in list(items):
         name = kernel_of(item)
@@ -102,6 +103,7 @@ def pytest_collection_modifyitems(config, items):
             if name in mark.args:
                 item.add_marker(pytest.mark.skip(**mark.kwargs))
     config.hook.pytest_deselected(items=left)
+    items.sort(key=lambda item: kernel_of(item) in debugkernel.FLAGS)
 
 
 @pytest.fixture(scope="session")
