@@ -205,5 +205,7 @@ def test_removal(vms, way, machine, share):
         print(f"{count} times: {after[1] - before[1]:+} KiB")
         for kind, (active, in_hand) in after[0].items():
             grown = active - before[0].get(kind, (0,))[0]
-            assert grown < count / 2 + in_hand, f"{grown} more of {kind}"
+            # Of a few removals only the inodes stand out from what else goes on.
+            if count >= 100 or kind == "inode_cache":
+                assert grown < count / 2 + in_hand, f"{grown} more of {kind}"
         assert after[1] < before[1] + 1024 + count / 2
