@@ -14,6 +14,7 @@ import pytest
 from lab import kernels, system
 from lab.build import TOP, cpio
 from lab.cluster import guest
+from lab.service import check_service
 
 pytestmark = [pytest.mark.system, pytest.mark.timeout(1800),
               pytest.mark.not_on("debug", "kcsan",
@@ -83,11 +84,15 @@ def check_booted(vm, release):
 @pytest.mark.parametrize("which", [0, 1], ids=["first", "second"])
 def test_booted(builder, boot, which):
     """The packages were there before the second kernel: DKMS has built the
-    module for both, and each boots into a machine that is ready."""
+    module for both, and each boots into a machine that is ready. In one of them
+    the server is a service."""
     systems = system.installed(builder)
     assert len(systems) == 2
     the_system = systems[which]
-    check_booted(boot(the_system)[0], the_system.kernel.release)
+    vm = boot(the_system)[0]
+    check_booted(vm, the_system.kernel.release)
+    if not which:
+        check_service(builder, vm)
 
 
 def commands(word: str) -> list:
