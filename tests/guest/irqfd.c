@@ -125,9 +125,10 @@ static void test_close(void)
 	close(other.efd);
 	close(machine);
 
+	/* KVM hears of it at once, and lets go some time later. */
 	start_all();
 	close(tried.efd);
-	EXPECT_EQ(raised(tried.vector), 0);
+	EXPECT_WITHIN(raised(tried.vector) == 0, 20000);
 	close(device);
 	close(other.efd);
 	close(machine);
