@@ -30,7 +30,10 @@
 #define compat_release_fault_lock(vmf)	mmap_read_unlock((vmf)->vma->vm_mm)
 #endif
 
-/* Only the freezable, killable wait is used, which is killable alone without. */
+/*
+ * For a wait that may be killed and keeps nobody from suspending the machine: the
+ * latter only where kernels can wait so.
+ */
 #ifdef HAVE_WAIT_EVENT_STATE
 #define compat_wait_event_state		wait_event_state
 #else
