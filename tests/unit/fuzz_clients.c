@@ -25,6 +25,7 @@
 #include "check.h"
 #include "log.h"
 #include "protocol.h"
+#include "receive.h"
 #include "server.h"
 
 #define CLIENTS		6
@@ -221,24 +222,12 @@ static void take(struct client *client, int64_t value, int fd)
 static bool take_next(struct client *client)
 {
 	uint64_t value;
-	struct iovec iov = { .iov_base = &value, .iov_len = sizeof(value) };
-	union {
-		char space[CMSG_SPACE(2 * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg;
 	ssize_t n;
-	int fd = -1;
+	int fd;
 
 	if (client->sock < 0)
 		return false;
-	n = recvmsg(client->sock, &msg, MSG_DONTWAIT);
+	n = receive_message(client->sock, &value, &fd);
 	if (n < 0 && errno == EAGAIN)
 		return false;
 	if (n <= 0) {
@@ -246,12 +235,6 @@ static bool take_next(struct client *client)
 		CHECK(client->end || failed || client->guilty);
 		client->end = true;
 		return false;
-	}
-	CHECK(n == sizeof(value) && !(msg.msg_flags & MSG_CTRUNC));
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (cmsg) {
-		CHECK(cmsg->cmsg_len == CMSG_LEN(sizeof(int)));
-		memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
 	}
 	take(client, le64toh(value), fd);
 	return true;

@@ -13,36 +13,16 @@
 
 #include "check.h"
 #include "protocol.h"
+#include "receive.h"
 
 static int ends[2];
 
 /* Receive one message into @bytes. Returns its fd or -1. */
 static int receive(unsigned char bytes[8])
 {
-	struct iovec iov = { .iov_base = bytes, .iov_len = 8 };
-	union {
-		char space[CMSG_SPACE(4 * sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg;
 	int fd;
 
-	CHECK(recvmsg(ends[1], &msg, 0) == 8);
-	CHECK(!(msg.msg_flags & MSG_CTRUNC));
-	cmsg = CMSG_FIRSTHDR(&msg);
-	if (!cmsg)
-		return -1;
-	CHECK(cmsg->cmsg_level == SOL_SOCKET);
-	CHECK(cmsg->cmsg_type == SCM_RIGHTS);
-	CHECK(cmsg->cmsg_len == CMSG_LEN(sizeof(int)));
-	CHECK(!CMSG_NXTHDR(&msg, cmsg));
-	memcpy(&fd, CMSG_DATA(cmsg), sizeof(fd));
+	CHECK(receive_message(ends[1], bytes, &fd) == 8);
 	return fd;
 }
 

@@ -13,6 +13,7 @@
 
 #include "check.h"
 #include "queue.h"
+#include "receive.h"
 
 static bool out_of_memory;
 
@@ -23,38 +24,14 @@ void *__wrap_malloc(size_t size)
 
 static int ends[2];
 
-/* Receive one message. Its fd, or -1, goes to @fd. */
-static int64_t receive(int *fd)
-{
-	int64_t value = 0;
-	struct iovec iov = { .iov_base = &value, .iov_len = sizeof(value) };
-	union {
-		char space[CMSG_SPACE(sizeof(int))];
-		struct cmsghdr align;
-	} control;
-	struct msghdr msg = {
-		.msg_iov = &iov,
-		.msg_iovlen = 1,
-		.msg_control = &control,
-		.msg_controllen = sizeof(control),
-	};
-	struct cmsghdr *cmsg;
-
-	CHECK(recvmsg(ends[1], &msg, MSG_DONTWAIT) == sizeof(value));
-	CHECK(!(msg.msg_flags & MSG_CTRUNC));
-	cmsg = CMSG_FIRSTHDR(&msg);
-	*fd = -1;
-	if (cmsg)
-		memcpy(fd, CMSG_DATA(cmsg), sizeof(*fd));
-	return value;
-}
-
 static void expect(int64_t value, int event)
 {
 	eventfd_t count = 0;
+	int64_t message;
 	int fd;
 
-	CHECK(receive(&fd) == value);
+	CHECK(receive_message(ends[1], &message, &fd) == sizeof(message));
+	CHECK(message == value);
 	if (event < 0) {
 		CHECK(fd < 0);
 		return;
