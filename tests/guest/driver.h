@@ -20,17 +20,25 @@ static inline void driver_find(void)
 		 strrchr(target, '/') + 1);
 }
 
-/* Writes the address to "unbind" or "bind"; returns once that is done. */
-static inline void driver_write(const char *what)
+/* Writes the address to "unbind" or "bind"; returns once that is done, or -1. */
+static inline long driver_try(const char *what)
 {
 	char path[64];
+	long ret;
 	int fd;
 
 	snprintf(path, sizeof(path), DRIVER "%s", what);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	NEED(fd >= 0);
-	NEED(write(fd, driver_address, strlen(driver_address)) > 0);
+	if (fd < 0)
+		return -1;
+	ret = write(fd, driver_address, strlen(driver_address));
 	close(fd);
+	return ret;
+}
+
+static inline void driver_write(const char *what)
+{
+	NEED(driver_try(what) > 0);
 }
 
 #endif /* DRIVER_H */

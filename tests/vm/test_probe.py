@@ -157,8 +157,9 @@ def test_each_place(vm):
     start, end = (f"0x{line.split()[0]}" for line in vm.check(
         "grep -w -A 1 register_irq_proc /proc/kallsyms").splitlines())
     # Without a word, and also to those who could wait for memory.
-    vm.check("cd /sys/kernel/debug; [ -e failslab ] || mount -t debugfs none .; "
-             "cd /sys/kernel/debug; for i in failslab fail_page_alloc fail_usercopy; "
+    vm.check("cd /sys/kernel && { [ -e debug/failslab ] || "
+             "mount -t debugfs none debug; } && cd debug && "
+             "for i in failslab fail_page_alloc fail_usercopy; "
              f"do echo {start} > $i/reject-start; echo {end} > $i/reject-end; "
              "echo 0 > $i/verbose; done; "
              "for i in failslab fail_page_alloc; "
