@@ -828,7 +828,7 @@ static unsigned long long report(void)
 }
 
 /*
- * Each operation gets somewhere now and then, or it would say nothing; but the one
+ * Each operation gets somewhere often enough, or it would say little; but the one
  * that the driver does not know.
  */
 static void check_good(void)
@@ -839,7 +839,7 @@ static void check_good(void)
 		unsigned long calls = shared->calls[op], good = shared->good[op];
 
 		if (op != OP_UNKNOWN)
-			tap_ok(good > calls / 200, "%s succeeds", names[op]);
+			tap_ok(good > calls / 10, "%s succeeds", names[op]);
 	}
 }
 
