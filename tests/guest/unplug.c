@@ -224,6 +224,8 @@ static pid_t start_child(unsigned char *mem, int *go)
 	if (!pid) {
 		char byte;
 
+		/* It ends with its parent, too, however that ends. */
+		close(fds[1]);
 		mem[1] = 1;
 		if (read(fds[0], &byte, 1) != 1)
 			_exit(1);
