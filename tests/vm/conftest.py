@@ -34,7 +34,7 @@ class Vms:
                     self.pooled.append(cluster)
             else:
                 self.lab.make_room(len(guests))
-                cluster = Cluster(self.lab, self.kernel, guests, servers)
+                cluster = self.lab.cluster(self.kernel, guests, servers)
                 self.own.append(cluster)
         except kernels.Unavailable as err:
             pytest.skip(str(err))

@@ -5,10 +5,10 @@ import hashlib
 
 import pytest
 
-from lab import kernels, qemu11, tap
+from lab import kernels, mistakes, qemu11, tap
 from lab.cluster import guest
 from lab.model import ModelDevice
-from lab.vm import Plain, VMDied, VMError
+from lab.vm import BootDied, Plain, VMDied, VMError
 
 
 def test_commands(vm):
@@ -47,6 +47,25 @@ def test_panic(vms):
     with pytest.raises(VMDied, match="sysrq triggered crash"):
         job.wait(timeout=60)
     vm.destroy()
+
+
+def test_dead_boot(vms):
+    """A kernel that dies by itself is booted once more, and that is told."""
+    with pytest.warns(UserWarning, match="booted again: (?s:.*)root fs"):
+        with pytest.raises(BootDied, match="Unable to mount root fs"):
+            vms(guest([], append="rdinit=/absent"))
+
+
+@pytest.mark.only_on("6.12")
+def test_dead_driver(vms, builder, kernel):
+    """One that the driver kills is not."""
+    folder = builder.out / "dead-driver"
+    mistakes.make(folder, [], [("device.c", "\tivs->pdev = pdev;",
+                                '\tpanic("dead driver");\n'
+                                "\tivs->pdev = pdev;")])
+    with pytest.raises(VMDied, match="dead driver") as died:
+        vms(guest(own=builder.module(kernel, sources=folder)))
+    assert died.type is VMDied
 
 
 def test_kernel_log(vms):

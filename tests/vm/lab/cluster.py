@@ -6,13 +6,14 @@ import dataclasses
 import itertools
 import shutil
 import tempfile
+import warnings
 from pathlib import Path
 
 from . import qemu11
 from .build import Builder
 from .model import Model, ModelDevice
 from .server import Server
-from .vm import LIVE, VM, Doorbell, Plain, need_qemu
+from .vm import LIVE, VM, BootDied, Doorbell, Plain, need_qemu
 
 # Idle VMs cost memory and little else.
 MAX_POOLED = 6
@@ -173,6 +174,18 @@ class Lab:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(log, copy)
 
+    def cluster(self, kernel, guests, servers=None) -> Cluster:
+        """A new one.
+
+        A kernel under TCG can die while it boots, of a static key that it
+        patches for one. That is tried once more, and told at the run's end.
+        """
+        try:
+            return Cluster(self, kernel, guests, servers)
+        except BootDied as err:
+            warnings.warn(f"booted again: {kernel.name}: {err}", stacklevel=2)
+            return Cluster(self, kernel, guests, servers)
+
     def shared(self, kernel, guests, servers=None) -> Cluster:
         """A cluster that outlives the test, made when there is none yet."""
         key = (kernel.root, repr(guests), repr(servers))
@@ -182,7 +195,7 @@ class Lab:
             cluster = None
         if not cluster:
             self.make_room(len(guests))
-            cluster = Cluster(self, kernel, guests, servers)
+            cluster = self.cluster(kernel, guests, servers)
         # The one used last stands last.
         self.pool[key] = cluster
         return cluster

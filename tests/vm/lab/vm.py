@@ -63,6 +63,10 @@ class VMDied(VMError):
     """QEMU ended, or the guest's kernel panicked."""
 
 
+class BootDied(VMDied):
+    """The guest's kernel panicked with nothing of ours in it yet."""
+
+
 @dataclasses.dataclass
 class Result:
     """How a command in a guest ended."""
@@ -536,8 +540,12 @@ class VM:
         if self in LIVE:
             LIVE.remove(self)
         self.broken = True
-        raise VMDied(f"{self.name} died, QEMU exit status "
-                     f"{self.process.returncode}\n{self.tail()}")
+        status = self.process.returncode
+        # The first line of a module, be it that it taints, has its name.
+        alone = not self.ready and not status and "ivshmem" not in self.log()
+        kind = BootDied if alone else VMDied
+        raise kind(f"{self.name} died, QEMU exit status {status}\n"
+                   + self.tail())
 
     def readable(self, sock):
         try:
