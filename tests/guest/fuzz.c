@@ -29,7 +29,7 @@
 #define PAGE		4096UL
 #define ARENA		(8UL << 20)
 #define TICK		UINT64_C(2000000)	/* ends what blocks */
-#define PATIENCE	(120 * TAP_SECOND)
+#define PATIENCE	(120 * TAP_SECOND)	/* for one call */
 
 enum op {
 	OP_OPEN, OP_CLOSE, OP_DUP, OP_INFO, OP_RING, OP_WAIT, OP_EVENTFD,
@@ -777,10 +777,20 @@ static void announce(uint64_t seed, uint64_t number_of)
 	close(fd);
 }
 
+static uint64_t all_calls(void)
+{
+	uint64_t all = 0;
+	enum op op;
+
+	for (op = 0; op < OPS; op++)
+		all += shared->calls[op];
+	return all;
+}
+
 /* Runs a worker to its end; false if it crashes or hangs. */
 static bool run_worker(uint64_t seed, uint64_t number_of)
 {
-	uint64_t end = tap_now() + PATIENCE;
+	uint64_t end = tap_now() + PATIENCE, calls = 0;
 	char command[256];
 	int status = 0;
 	pid_t child;
@@ -793,7 +803,10 @@ static bool run_worker(uint64_t seed, uint64_t number_of)
 		exit(0);
 	}
 	while (waitpid(child, &status, WNOHANG) == 0) {
-		if (tap_now() > end) {
+		if (calls != all_calls()) {
+			calls = all_calls();
+			end = tap_now() + PATIENCE;
+		} else if (tap_now() > end) {
 			snprintf(command, sizeof(command),
 				 "for t in /proc/%d/task/*; do echo \"# $t\"; sed 's/^/# /' $t/syscall $t/stack; done",
 				 (int)child);
@@ -812,19 +825,16 @@ static bool run_worker(uint64_t seed, uint64_t number_of)
 	return !status;
 }
 
-static unsigned long long report(void)
+static uint64_t report(void)
 {
-	unsigned long long all = 0;
 	enum op op;
 
-	for (op = 0; op < OPS; op++) {
-		all += shared->calls[op];
+	for (op = 0; op < OPS; op++)
 		tap_note("%-16s %10llu calls, %10llu without error", names[op],
 			 (unsigned long long)shared->calls[op],
 			 (unsigned long long)shared->good[op]);
-	}
-	tap_note("%-16s %10llu calls", "all", all);
-	return all;
+	tap_note("%-16s %10llu calls", "all", (unsigned long long)all_calls());
+	return all_calls();
 }
 
 /*
