@@ -2,7 +2,7 @@
 """Compares the ways of mapping BAR2: ours, and those that the kernel offers.
 
 Each maps 1 GiB and reads one byte of each page, in one VM, one after another; of
-three times the best counts. A second run, in which the guest's clock counts
+five times the best counts. A second run, in which the guest's clock counts
 instructions, gives numbers that do not depend on the machine. Writes a table to
 the terminal, and mapping.json and mapping.svg below build/bench.
 """
@@ -23,7 +23,7 @@ from lab.vm import Plain, VMError  # noqa: E402
 GB = 1 << 30
 MODULES = ["uio", "vfio-pci", "vfio_iommu_type1"]
 PCI = "/sys/bus/pci"
-RUNS = 3
+RUNS = 5
 ICOUNT = ("-icount", "shift=0,sleep=off")
 
 
@@ -110,17 +110,18 @@ def entry_text(size):
 
 def table(rows):
     lines = [f"{'':24}{'cache':>6}{'entry':>8}{'map ms':>10}{'touch ms':>10}"
-             f"{'faults':>9}{'Minstr':>9}"]
+             f"{'again ms':>10}{'faults':>9}{'Minstr':>9}"]
     for name, r in rows.items():
         lines.append(f"{name:24}{r['cache']:>6}{entry_text(r['entry']):>8}"
                      f"{r['map_ns'] / 1e6:>10.2f}{r['touch_ns'] / 1e6:>10.1f}"
-                     f"{r['faults']:>9}{r['instructions'] / 1e6:>9.1f}")
+                     f"{r['again_ns'] / 1e6:>10.1f}{r['faults']:>9}{r['instructions'] / 1e6:>9.1f}")
     ours, slow = (rows[n] for n in ("ivshmem: /dev/ivshmem0",
                                     "a fault for each page"))
     lines.append(
         f"against a fault for each page: {slow['faults'] / ours['faults']:.0f} "
-        f"times fewer faults, {spent(slow) / spent(ours):.1f} times faster, "
-        f"{slow['instructions'] / ours['instructions']:.1f} times fewer "
+        f"times fewer faults, {spent(slow) / spent(ours):.1f} times faster "
+        f"({extra(slow) / extra(ours):.1f} times without what touching takes "
+        f"again), {slow['instructions'] / ours['instructions']:.1f} times fewer "
         "instructions")
     return "\n".join(lines)
 
@@ -143,6 +144,12 @@ def complaints(rows):
 
 def spent(result):
     return result["map_ns"] + result["touch_ns"]
+
+
+def extra(result):
+    """What mapping takes beyond the touch of what is mapped already, which an
+    emulated processor's TLB makes slow."""
+    return max(spent(result) - result["again_ns"], 1)
 
 
 def svg(results):
