@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/ptrace.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -23,7 +24,8 @@
 
 static void test_denied(void)
 {
-	char *const args[] = { "true", NULL };
+	static char name[] = "true";
+	char *const args[] = { name, NULL };
 	void *page;
 
 	CHECK_DENIED(open("/dev/null", O_WRONLY));
