@@ -3,7 +3,8 @@
 
 All peers join one after another as fast as they can, in a process beside the
 server's. By the protocol that is peers x peers x vectors messages. With --qemu
-the server out of QEMU's source gets the same, and what it does not bear is said.
+the server out of QEMU's source gets the same, and what it does not bear is said:
+messages that it lost, or with how many peers it ended.
 Writes a table to the terminal, and server.json and server.svg below build/bench.
 """
 
@@ -13,6 +14,7 @@ import math
 import os
 import re
 import resource
+import select
 import subprocess
 import sys
 import tempfile
@@ -26,8 +28,6 @@ sys.path.insert(0, str(TOP / "tests/vm"))
 from lab import contrib, kernels  # noqa: E402
 
 BUILD = Path(os.environ.get("O", TOP / "build"))
-# What programs get on Debian; the hard limit is the machine's.
-SOFT_LIMIT = 1024
 # If neither side has done anything for so long, messages were lost.
 STALLED = 10
 WIDTH, HEIGHT, MARGIN = 560, 320, 60
@@ -43,41 +43,38 @@ def command(which, path, vectors):
             "-m", path.parent]
 
 
-def soft_limit():
-    """Sets it, in the process that becomes the server."""
-    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(SOFT_LIMIT, hard), hard))
-
-
-def ticks(process):
-    """The processor time that a process has used."""
-    stat = Path(f"/proc/{process.pid}/stat").read_text()
-    return sum(map(int, stat.rsplit(")", 1)[1].split()[11:13]))
+def cpu(process):
+    """The seconds that a process of one thread has had a processor."""
+    return int(Path(f"/proc/{process.pid}/schedstat").read_text().split()[0]) / 1e9
 
 
 def wait_joined(server, crowd):
-    """Waits until all peers have all; returns the seconds, or says why not."""
+    """Waits until all peers have all, or nothing goes on any more. Returns the
+    seconds, how many have connected, and how many messages have come."""
     used, since = None, time.monotonic()
-    os.set_blocking(crowd.stdout.fileno(), False)
-    while crowd.poll() is None and server.poll() is None:
-        now = ticks(server) + ticks(crowd)
+    while not select.select([crowd.stdout], [], [], 0.05)[0]:
+        now = cpu(server) + cpu(crowd)
         if now != used:
             used, since = now, time.monotonic()
-        line = crowd.stdout.readline()
-        if line:
-            return float(line), ""
         if time.monotonic() - since > STALLED:
-            return None, "messages are missing"
-        time.sleep(0.05)
-    crowd.kill()
+            crowd.stdin.close()
+    seconds, peers, messages = crowd.stdout.readline().split()
+    return float(seconds), int(peers), int(messages)
+
+
+def failure(server, crowd, row, peers, messages):
+    """What went wrong, if anything did."""
+    if messages == row["messages"]:
+        return ""
+    if crowd.stdin.closed:
+        return f"lost {row['messages'] - messages} messages"
     try:
-        status = server.wait(STALLED)
+        return f"ended, status {server.wait(STALLED)}, when {peers} had connected"
     except subprocess.TimeoutExpired:
-        return None, "it hung up on a peer"
-    return None, f"it ended, status {status}"
+        return f"hung up on a peer when {peers} had connected"
 
 
-def measure(which, peers, vectors):
+def measure(which, peers, vectors, limit):
     """One server, one crowd."""
     row = {"server": which, "peers": peers, "vectors": vectors,
            "messages": peers * (3 + peers * vectors)}
@@ -86,22 +83,32 @@ def measure(which, peers, vectors):
         with subprocess.Popen(command(which, path, vectors),
                               stdout=subprocess.DEVNULL,
                               stderr=subprocess.DEVNULL,
-                              preexec_fn=soft_limit) as server:
+                              preexec_fn=lambda: resource.setrlimit(
+                                  resource.RLIMIT_NOFILE, limit)) as server:
             try:
                 while not path.exists():
                     assert server.poll() is None
                     time.sleep(0.01)
+                before, begun = fds(server), cpu(server)
                 with subprocess.Popen(
                         [BUILD / "unit/crowd", path, str(peers), str(vectors)],
                         stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                         stderr=subprocess.DEVNULL) as crowd:
-                    row["seconds"], row["error"] = wait_joined(server, crowd)
+                    row["seconds"], *came = wait_joined(server, crowd)
+                    row["error"] = failure(server, crowd, row, *came)
                     if not row["error"]:
                         row |= memory(server)
+                        row["cpu"] = cpu(server) - begun
+                        row["files"] = fds(server) - before
                     crowd.kill()
             finally:
                 server.kill()
     return row
+
+
+def fds(process):
+    """How many files it has open."""
+    return len(os.listdir(f"/proc/{process.pid}/fd"))
 
 
 def memory(process):
@@ -144,15 +151,15 @@ def plot(rows, title, value, text, top):
 
 
 def svg(rows):
-    """Seconds and memory, of the loads with as many vectors as the first."""
+    """Processor time and memory, of the loads with as many vectors as the first."""
     vectors = rows[0]["vectors"]
     rows = [r for r in rows if r["vectors"] == vectors and not r["error"]]
     lines = [f'<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" '
              f'height="{2 * HEIGHT}" font-family="sans-serif" font-size="12">',
              '<rect width="100%" height="100%" fill="white"/>']
-    lines += plot(rows, "Seconds until all peers know each other, "
+    lines += plot(rows, "Processor time until all peers know each other, "
                   f"{vectors} vectors each: ours blue, QEMU's red",
-                  lambda r: r["seconds"], lambda r: f'{r["seconds"]:.3g} s', 0)
+                  lambda r: r["cpu"], lambda r: f'{r["cpu"]:.2g} s', 0)
     lines += plot(rows, "The most memory that the server has used",
                   lambda r: r["peak_kib"],
                   lambda r: f'{r["peak_kib"] / 1024:.1f} MiB', HEIGHT)
@@ -162,26 +169,35 @@ def svg(rows):
 def main():
     """Measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loads", default="10x8,100x8,1000x8,100x64",
+    parser.add_argument("--loads", 
+                        default="10x8,30x8,100x8,1000x8,10x64,100x64",
                         help="peers x vectors (default: %(default)s)")
     parser.add_argument("--qemu", action="store_true",
                         help="QEMU's server, too; its source is built first")
+    # 1024 is what programs get on Debian; the hard limit is the machine's.
+    parser.add_argument("--soft-limit", type=int, default=1024, metavar="N",
+                        help="open files that a server may have unless it sees "
+                        "to it (default: %(default)s)")
     args = parser.parse_args()
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    limit = min(args.soft_limit, hard), hard
     try:
         if args.qemu:
             contrib.get("ivshmem-server")
     except kernels.Unavailable as err:
         sys.exit(f"QEMU's server cannot be had: {err}")
     rows = []
-    print("server  peers  vectors   messages   seconds   us/message   peak KiB")
+    print("server  peers  vectors   messages   seconds  messages/s  cpu seconds"
+          "   files   peak KiB")
     for load in args.loads.split(","):
         for which in ["ours"] + ["qemu"] * args.qemu:
-            row = measure(which, *map(int, load.split("x")))
+            row = measure(which, *map(int, load.split("x")), limit)
             rows.append(row)
             print(f"{which:6} {row['peers']:6} {row['vectors']:8} "
                   f"{row['messages']:10}", row["error"] or
                   f"{row['seconds']:9.3f} "
-                  f"{row['seconds'] / row['messages'] * 1e6:12.2f} "
+                  f"{row['messages'] / row['seconds']:11.0f} "
+                  f"{row['cpu']:12.4f} {row['files']:7} "
                   f"{row['peak_kib']:10}", flush=True)
     folder = BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)

@@ -3,10 +3,13 @@
  * Many clients of one server: crowd SOCKET PEERS VECTORS
  *
  * Connects them one after another, as fast as the server takes them, and counts
- * what each gets. Prints the seconds until all have all, and keeps them until
- * standard input ends.
+ * what each gets. When all have all, prints the seconds that it took, how many
+ * have connected and how many messages have come, and keeps them until standard
+ * input ends. Fails, after the same line, if that ends before, or if the server
+ * hangs up.
  */
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -32,7 +35,8 @@ static double seconds(void)
 	return now.tv_sec + now.tv_nsec / 1e9;
 }
 
-static void join(int loop, struct client *client, const char *path)
+/* Returns false if nobody listens any more. */
+static bool join(int loop, struct client *client, const char *path)
 {
 	struct sockaddr_un addr = { .sun_family = AF_UNIX };
 	struct epoll_event event = { .events = EPOLLIN, .data.ptr = client };
@@ -41,30 +45,35 @@ static void join(int loop, struct client *client, const char *path)
 	memcpy(addr.sun_path, path, strlen(path));
 	client->sock = socket(AF_UNIX, SOCK_STREAM, 0);
 	CHECK(client->sock >= 0);
-	CHECK(!connect(client->sock, (struct sockaddr *)&addr, sizeof(addr)));
+	if (connect(client->sock, (struct sockaddr *)&addr, sizeof(addr)))
+		return false;
 	CHECK(!epoll_ctl(loop, EPOLL_CTL_ADD, client->sock, &event));
+	return true;
 }
 
-/* Without room for file descriptors: the kernel drops them. */
-static unsigned long receive(struct client *client)
+/*
+ * Without room for file descriptors: the kernel drops them. Returns false if the
+ * server has hung up.
+ */
+static bool receive(struct client *client, unsigned long *total)
 {
-	unsigned long messages = 0;
 	char bytes[4096];
 	ssize_t n;
 
-	while ((n = recv(client->sock, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0)
-		messages += n / 8;
-	CHECK(n < 0 && errno == EAGAIN);
-	client->got += messages;
-	return messages;
+	while ((n = recv(client->sock, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
+		client->got += n / 8;
+		*total += n / 8;
+	}
+	return n < 0 && errno == EAGAIN;
 }
 
 int main(int argc, char **argv)
 {
+	struct epoll_event event = { .events = EPOLLIN }, events[64];
 	unsigned long peers, whole, total = 0, joined = 0;
-	struct epoll_event events[64];
-	struct rlimit limit;
 	struct client *clients;
+	struct rlimit limit;
+	bool served = true;
 	double begin;
 	int loop, n, i;
 
@@ -79,19 +88,25 @@ int main(int argc, char **argv)
 	CHECK(!setrlimit(RLIMIT_NOFILE, &limit));
 	loop = epoll_create1(0);
 	CHECK(loop >= 0);
+	CHECK(!epoll_ctl(loop, EPOLL_CTL_ADD, STDIN_FILENO, &event));
 
 	begin = seconds();
-	while (total < peers * whole) {
-		if (joined < peers)
-			join(loop, &clients[joined++], argv[1]);
+	while (served && total < peers * whole) {
+		if (joined < peers) {
+			served = join(loop, &clients[joined], argv[1]);
+			joined += served;
+		}
 		n = epoll_wait(loop, events, 64, joined < peers ? 0 : -1);
-		for (i = 0; i < n; i++)
-			total += receive(events[i].data.ptr);
+		for (i = 0; served && i < n; i++)
+			served = events[i].data.ptr &&
+				 receive(events[i].data.ptr, &total);
 	}
-	for (joined = 0; joined < peers; joined++)
-		CHECK(clients[joined].got == whole);
-	printf("%.3f\n", seconds() - begin);
+	for (i = 0; served && (unsigned long)i < peers; i++)
+		CHECK(clients[i].got == whole);
+	printf("%.6f %lu %lu\n", seconds() - begin, joined, total);
 	fflush(stdout);
+	if (!served)
+		return 1;
 	while (read(STDIN_FILENO, events, sizeof(events)) > 0)
 		;
 	return 0;
