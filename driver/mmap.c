@@ -38,6 +38,13 @@ MODULE_PARM_DESC(huge,
 
 const enum ivshmem_cache_mode ivshmem_mmap_cache_mode = IVSHMEM_CACHE_WRITE_BACK;
 
+/*
+ * Where modules have what it takes to make entries. Elsewhere vmf_insert_pfn_prot()
+ * makes them, one at a time: x86 alone has cache modes on record.
+ */
+#define IVSHMEM_MMAP_OWN \
+	(IS_ENABLED(CONFIG_X86) || IS_ENABLED(CONFIG_ARM64))
+
 /* Entries of one page table to fill. */
 struct ivshmem_fill {
 	struct mm_struct *mm;
@@ -160,6 +167,24 @@ vm_fault_t ivshmem_mmap_await(struct vm_fault *vmf)
 	return VM_FAULT_RETRY;
 }
 
+/* Entries of one page table, for addresses from start to the end of the fill. */
+static vm_fault_t ivshmem_mmap_fill(struct vm_area_struct *vma,
+				    unsigned long start,
+				    struct ivshmem_fill *fill)
+{
+	unsigned long pfn = fill->pfn;
+	vm_fault_t ret = VM_FAULT_NOPAGE;
+
+	if (IVSHMEM_MMAP_OWN)
+		return apply_to_page_range(fill->mm, start, PAGE_SIZE,
+					   ivshmem_mmap_fill_table, fill) ?
+		       VM_FAULT_OOM : VM_FAULT_NOPAGE;
+
+	for (; start < fill->end && ret == VM_FAULT_NOPAGE; start += PAGE_SIZE)
+		ret = vmf_insert_pfn_prot(vma, start, pfn++, fill->prot);
+	return ret;
+}
+
 /* Fills the page table around the address, so that it faults once. */
 static vm_fault_t ivshmem_mmap_fault(struct vm_fault *vmf)
 {
@@ -174,7 +199,8 @@ static vm_fault_t ivshmem_mmap_fault(struct vm_fault *vmf)
 		.pfn = ivshmem_mmap_pfn(vma, start),
 		.prot = ivshmem_mmap_prot(vma),
 	};
-	int idx, ret = 0;
+	vm_fault_t ret = VM_FAULT_NOPAGE;
+	int idx;
 
 	if (!ivshmem_device_enter(ivs, &idx))
 		return VM_FAULT_SIGBUS;
@@ -183,13 +209,12 @@ static vm_fault_t ivshmem_mmap_fault(struct vm_fault *vmf)
 		return ivshmem_mmap_await(vmf);
 	}
 	if (ivshmem_mmap_settle(vmf))
-		ret = apply_to_page_range(vma->vm_mm, start, PAGE_SIZE,
-					  ivshmem_mmap_fill_table, &fill);
+		ret = ivshmem_mmap_fill(vma, start, &fill);
 	ivshmem_device_leave(ivs, idx);
-	return ret ? VM_FAULT_OOM : VM_FAULT_NOPAGE;
+	return ret;
 }
 
-#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+#if defined(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && IVSHMEM_MMAP_OWN
 /*
  * One entry for what a whole page table would hold, where the VMA covers it and
  * memory and address are aligned alike.
@@ -281,7 +306,7 @@ static const struct vm_operations_struct ivshmem_mmap_ops = {
 	.open = ivshmem_mmap_open,
 	.close = ivshmem_mmap_close,
 	.fault = ivshmem_mmap_fault,
-#ifdef CONFIG_ARCH_SUPPORTS_PMD_PFNMAP
+#if defined(CONFIG_ARCH_SUPPORTS_PMD_PFNMAP) && IVSHMEM_MMAP_OWN
 	.huge_fault = ivshmem_mmap_huge_fault,
 #endif
 	.access = IS_ENABLED(CONFIG_VMAP_PFN) ? ivshmem_mmap_access : NULL,
