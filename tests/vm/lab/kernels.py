@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: MIT
 """Brings Debian kernels with their headers into a cache.
 
-A kernel has a name: a series, and after a dash a flavour: 6.1, 6.12-rt,
-5.10-cloud. Image, headers and kbuild tools are unpacked side by side, nothing
+A kernel has a name: a series, and after a dash a flavour or another processor:
+6.1, 6.12-rt, 5.10-cloud, 6.1-arm64. Image, headers and kbuild tools are unpacked side by side, nothing
 is installed, and the machine's own apt configuration stays as it is.
 """
 
 import contextlib
 import dataclasses
 import fcntl
+import functools
 import gzip
 import lzma
 import os
@@ -20,6 +21,8 @@ import sys
 import time
 from pathlib import Path
 
+from .arch import AMD64, ARM64, I386, RISCV64, S390X, Arch
+
 LISTS_MAX_AGE = 24 * 3600
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
@@ -30,11 +33,28 @@ SERIES = {
     "6.12": (("bookworm-security",), "linux-{}-6.12{}-amd64"),
     "newest": (("trixie-backports",), "linux-{}{}-amd64"),
 }
-# Series whose build tools do not run on older systems, and a suite that has what
-# they need: the packages of a chroot.
+# Kernels for other processors: suites, processor, and whose compiler it takes.
+# One suite comes without its security updates: some mirrors have no usable list of
+# these for i386.
+FOREIGN = {
+    "6.1-i386": (("bookworm",), I386, ""),
+    "6.1-arm64": (("bookworm", "bookworm-security"), ARM64, "cross"),
+    "6.1-s390x": (("bookworm", "bookworm-security"), S390X, "cross"),
+    "6.12-riscv64": (("trixie",), RISCV64, "newest-cross"),
+    "newest-arm64": (("trixie-backports",), ARM64, "newest-cross"),
+}
+# Compilers that this machine does not have, or that cannot be installed beside its
+# own, and build tools that do not run here: a suite, and the packages of a chroot.
 TOOLCHAINS = {
     "newest": ("trixie", ("gcc-14", "libc6-dev", "libelf1t64", "libssl3t64",
                           "make", "perl", "python3-minimal")),
+    "cross": ("bookworm", ("gcc-12-aarch64-linux-gnu", "gcc-12-s390x-linux-gnu",
+                           "libc6-dev-arm64-cross", "libelf1", "libssl3", "make",
+                           "perl", "python3-minimal")),
+    "newest-cross": ("trixie", ("gcc-14-aarch64-linux-gnu",
+                                "gcc-14-riscv64-linux-gnu", "libelf1t64",
+                                "libssl3t64", "make", "perl",
+                                "python3-minimal")),
 }
 # What a metapackage needs beyond this is for installing it, not for using it.
 PARTS = re.compile(r"^linux-(image|headers|kbuild|modules|binary|base|source)"
@@ -71,14 +91,23 @@ class Kernel:
         return next((self.root / "usr/lib").glob("linux-kbuild-*"))
 
     @property
+    def arch(self) -> Arch:
+        return FOREIGN[self.name][1] if self.name in FOREIGN else AMD64
+
+    @property
     def enter(self) -> list:
         """What a command begins with that needs the kernel's own tools."""
         series = self.name.partition("-")[0]
-        return in_toolchain(series) if series in TOOLCHAINS else []
+        tools = (FOREIGN[self.name][2] if self.name in FOREIGN else
+                 series if series in TOOLCHAINS else "")
+        return in_toolchain(tools) if tools else []
 
     @property
     def make_flags(self) -> list:
-        """What make needs to know where Debian's compiler is not installed."""
+        """What make needs to know of a compiler that is not Debian's for this
+        machine."""
+        if self.arch.gnu:
+            return [f"CROSS_COMPILE={self.arch.gnu}"]
         variables = self.kdir / ".kernelvariables"
         if self.enter or not variables.exists():
             return []
@@ -164,9 +193,13 @@ class Archive:
     # What comes out of it: packages, or with deb-src their source.
     kind = "deb"
 
-    def __init__(self, suites, arch="amd64"):
-        self.suites = suites
-        name = "+".join(suites) + ("" if arch == "amd64" else f"-{arch}")
+    def __init__(self, suites, arch=AMD64):
+        self.suites, self.arch = suites, arch
+        name = "+".join(suites)
+        archs = arch.debian
+        if arch != AMD64:
+            archs += f",{AMD64.debian}"
+            name += f"-{archs}"
         self.dir = cache_dir() / "apt" / (name + self.kind.removeprefix("deb"))
         self.sources = self.dir / "sources.list"
         options = {
@@ -182,8 +215,8 @@ class Archive:
             "Acquire::Check-Valid-Until": "false",
             "Acquire::Languages": "none",
             "Acquire::Retries": "3",
-            "APT::Architecture": arch,
-            "APT::Architectures": arch,
+            "APT::Architecture": arch.debian,
+            "APT::Architectures": archs,
             "APT::Sandbox::User": "",
             "APT::Update::Post-Invoke": "",
         }
@@ -238,8 +271,14 @@ class Archive:
             for dep in fields.get("Depends", "").split(","):
                 dep = dep.split("|")[0].strip().split(" ")[0].split(":")[0]
                 if PARTS.match(dep):
-                    queue.append(dep)
+                    queue.append(self.runnable(dep))
         return found
+
+    def runnable(self, package: str) -> str:
+        """The build tools of a kernel for another processor, for this one."""
+        if self.arch != AMD64 and package.startswith("linux-kbuild-"):
+            return f"{package}:{AMD64.debian}"
+        return package
 
     def unpack(self, packages: dict, root: Path):
         """Downloads packages of these versions and unpacks them below root."""
@@ -265,7 +304,10 @@ class KernelArchive(Archive):
 
 
 def extract_vmlinux(image: bytes) -> bytes:
-    """Takes the ELF file out of a bzImage (see Documentation/x86/boot.rst)."""
+    """Takes the ELF file out of a bzImage (see Documentation/x86/boot.rst). An
+    arm64 Image is what QEMU wants."""
+    if image[0x38:0x3c] == b"ARM\x64":
+        return image
     if image[0x202:0x206] != b"HdrS":
         raise Unavailable("the kernel is not a bzImage")
     sectors = image[0x1f1] or 4
@@ -296,13 +338,23 @@ def depmod(root: Path, release: str):
          "-b", root, release])
 
 
-def prepare(root: Path) -> str:
-    """Makes an unpacked kernel usable where it lies; returns its release."""
+def prepare(root: Path, image=True):
+    """Makes an unpacked kernel usable where it lies, with or without its image."""
     headers = [p for p in (root / "usr/src").glob("linux-headers-*")
                if (p / "Module.symvers").exists()]
     if len(headers) != 1:
         raise Unavailable("the packages have no headers")
     release = headers[0].name.removeprefix("linux-headers-")
+    (root / "release").write_text(release)
+    if image:
+        prepare_image(root, release)
+    # From 6.12 on the headers have a vmlinux: kbuild would want pahole for it.
+    with contextlib.suppress(FileNotFoundError):
+        (headers[0] / "vmlinux").rename(headers[0] / "vmlinux.unused")
+
+
+def prepare_image(root: Path, release: str):
+    """Makes what QEMU boots, and an index of the modules."""
     images = [root / "boot" / f"vmlinuz-{release}",
               root / "usr/lib/modules" / release / "vmlinuz"]
     image = next((p for p in images if p.exists()), None)
@@ -311,12 +363,7 @@ def prepare(root: Path) -> str:
     if not (root / "lib").exists():
         (root / "lib").symlink_to("usr/lib")
     (root / "vmlinux").write_bytes(extract_vmlinux(image.read_bytes()))
-    (root / "release").write_text(release)
     depmod(root, release)
-    # From 6.12 on the headers have a vmlinux: kbuild would want pahole for it.
-    with contextlib.suppress(FileNotFoundError):
-        (headers[0] / "vmlinux").rename(headers[0] / "vmlinux.unused")
-    return release
 
 
 def relocate(root: Path, final: Path):
@@ -386,19 +433,23 @@ def get(name: str) -> Kernel:
     if name in debugkernel.FLAGS:
         return debugkernel.get(name)
     series, _, flavour = name.partition("-")
-    if series not in SERIES:
+    if name in FOREIGN:
+        suites, arch, _ = FOREIGN[name]
+        pattern = "linux-{}-" + arch.flavour
+    elif series in SERIES:
+        (suites, pattern), arch = SERIES[series], AMD64
+    else:
         raise Unavailable(f"no kernel series {series}: there are "
-                          + ", ".join(SERIES))
-    suites, pattern = SERIES[series]
+                          + ", ".join((*SERIES, *FOREIGN)))
     metas = [pattern.format(kind, flavour and f"-{flavour}")
-             for kind in ("image", "headers")]
+             for kind in (["image"] if arch.qemu else []) + ["headers"]]
 
     def finish(root, final):
-        prepare(root)
+        prepare(root, bool(arch.qemu))
         relocate(root, final)
 
     root = bring(cache_dir() / "kernels" / name, suites, metas, finish,
-                 archive=KernelArchive)
+                 archive=functools.partial(KernelArchive, arch=arch))
     return Kernel(name, (root / "release").read_text(), root)
 
 

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: MIT
-"""Kernel source, for its scripts and for compilers that Debian did not use; and
-headers of kernels that are not booted."""
+"""Kernel source, for its scripts and for compilers that Debian did not use."""
 
-import functools
 import os
 import shutil
 from pathlib import Path
@@ -51,27 +49,3 @@ def clang_kernel() -> kernels.Kernel:
             kernels.run([*make, "olddefconfig", "modules_prepare"])
             (root / "release").write_text("clang")
     return kernels.Kernel("clang", "clang", root)
-
-
-def i386_headers() -> kernels.Kernel:
-    """Headers for 32-bit x86, as a kernel that cannot be booted.
-
-    Their build tools are this machine's own. The suite is the one without its
-    security updates: some mirrors have no usable list of these for i386.
-    """
-    tools = kernels.get("6.1").kbuild
-
-    def finish(root, final):
-        headers, = (root / "usr/src").glob("linux-headers-*-686-pae")
-        kernels.relocate(root, final)
-        own = root / "usr/lib" / tools.name
-        shutil.rmtree(own)
-        shutil.copytree(tools, own, symlinks=True)
-        (root / "release").write_text(
-            headers.name.removeprefix("linux-headers-"))
-
-    root = kernels.bring(
-        kernels.cache_dir() / "kernels" / "i386", ("bookworm",),
-        ["linux-headers-686-pae"], finish,
-        archive=functools.partial(kernels.KernelArchive, arch="i386"))
-    return kernels.Kernel("i386", (root / "release").read_text(), root)

@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: MIT
+"""Kinds of processors: what Debian, compilers and QEMU call them, and what they
+need of the lab. Those without QEMU are compiled for and not booted."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Arch:
+    """A kind of processor."""
+    debian: str                 # of packages
+    flavour: str                # of Debian's kernels
+    # How its compiler's programs begin, if that is not the machine's own.
+    gnu: str = ""
+    # QEMU: the program; its package, if the machine's own is not for it.
+    qemu: str = ""
+    package: str = ""
+    cpu: str = ""
+    # What stands for the machines that tests ask for.
+    machines: dict = dataclasses.field(default_factory=dict)
+    # The kernel's console and the agent's line: names, and the latter's options.
+    console: str = ""
+    line: str = ""
+    serial: tuple = ()
+    # For the kernel's command line.
+    append: str = ""
+
+
+AMD64 = Arch("amd64", "amd64", qemu="qemu-system-x86_64", cpu="max",
+             console="ttyS0", line="ttyS1", serial=("-serial", "chardev:agent"),
+             append="tsc=reliable no_timer_check")
+I386 = Arch("i386", "686-pae")
+# Messages beyond 64 take version 3 of the interrupt controller.
+ARM64 = Arch("arm64", "arm64", gnu="aarch64-linux-gnu-",
+             qemu="qemu-system-aarch64", package="qemu-system-arm",
+             cpu="cortex-a57",
+             machines=dict.fromkeys(("q35", "pc"), "virt,gic-version=3"),
+             console="ttyAMA0", line="ttyS0",
+             serial=("-device", "pci-serial,chardev=agent"))
+RISCV64 = Arch("riscv64", "riscv64", gnu="riscv64-linux-gnu-")
+S390X = Arch("s390x", "s390x", gnu="s390x-linux-gnu-")
