@@ -277,6 +277,29 @@ def test_ends_while_blocked(server):
     running.end()
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+@pytest.mark.parametrize("mode,socket_mode,message", [
+    (0o755, None, "cannot make the socket {}: Permission denied"),
+    (0o755, 0o777, "cannot remove {}: Permission denied"),
+    (0o777, 0o700, "cannot tell whether {} is in use: Permission denied"),
+    (0o700, None, "cannot open the socket's folder {.parent}: Permission denied"),
+], ids=["folder", "stale", "socket", "hidden"])
+def test_not_ours(run, folder, mode, socket_mode, message):
+    """Another user's folder, or another user's socket in it: one line says so, and
+    nothing changes."""
+    path = folder / "place" / "socket"
+    path.parent.mkdir()
+    if socket_mode is not None:
+        stale_socket(path)
+        path.chmod(socket_mode)
+    path.parent.chmod(mode)
+    before = os.path.lexists(path) and os.lstat(path)
+    status, _, err = run("-q", "--socket", path, user=64321)
+    assert status == 1
+    assert err == f"ivshmem-server: error: {message.format(path)}\n"
+    assert before == (os.path.lexists(path) and os.lstat(path))
+
+
 def test_foreign_socket_stays(server, folder):
     """At the end it removes its own socket, not one that came in its place."""
     running = server()
