@@ -11,9 +11,8 @@ pytest.register_assert_rewrite("serverlab")
 
 # pylint: disable=wrong-import-position
 from lab import kernels  # noqa: E402
-from serverlab import BOUND, BUILD, Server, build  # noqa: E402
+from serverlab import BOUND, BUILD, PAGES, Server, build  # noqa: E402
 
-PAGES = pathlib.Path("/sys/kernel/mm/hugepages/hugepages-2048kB")
 SANITIZERS = "-fsanitize=address,undefined -fno-sanitize-recover=all"
 
 
@@ -28,20 +27,24 @@ def server_program():
 
 @pytest.fixture(name="huge_pages")
 def fixture_huge_pages():
-    """Sets how many free pages of 2 MiB there are: of no other test's, and 0 in
+    """Sets how many free pages of a size there are: of no other test's, and 0 in
     the end."""
-    pool = PAGES / "nr_hugepages"
+    used = set()
 
-    def make(number):
+    def make(number, size="2M"):
+        pool = PAGES[size] / "nr_hugepages"
+        if not os.access(pool, os.W_OK) or (pool not in used and
+                                            pool.read_text() != "0\n"):
+            pytest.skip(f"huge pages of {size} cannot be had, or are in use")
+        used.add(pool)
         pool.write_text(str(number))
         if pool.read_text() != f"{number}\n":
-            pytest.skip("there is no room for huge pages")
+            pytest.skip(f"there is no room for huge pages of {size}")
 
     with kernels.locked(pathlib.Path(tempfile.gettempdir(), "ivshmem-pages")):
-        if not os.access(pool, os.W_OK) or pool.read_text() != "0\n":
-            pytest.skip("huge pages cannot be had, or are in use")
         yield make
-        pool.write_text("0")
+        for pool in used:
+            pool.write_text("0")
 
 
 @pytest.fixture(name="folder")

@@ -19,6 +19,9 @@ from lab import kernels
 TOP = pathlib.Path(__file__).resolve().parents[2]
 BUILD = pathlib.Path(os.environ.get("O", TOP / "build"))
 
+PAGES = {size: pathlib.Path(f"/sys/kernel/mm/hugepages/hugepages-{kib}kB")
+         for size, kib in (("2M", 2 << 10), ("1G", 1 << 20))}
+
 # Far more than anything takes that does not hang.
 BOUND = 20
 
@@ -169,7 +172,8 @@ class Server:
         self.pid = self.process.pid
         self.ended = False
         if wait:
-            self.wait_log("listening on")
+            # Making the memory can take long, if there is much of it.
+            self.wait_log("listening on", bound=6 * BOUND)
             # A manager is told that it is ready after that.
             self.wait_idle()
             self.baseline = self.fd_count()
@@ -178,10 +182,11 @@ class Server:
         """What it has logged so far."""
         return self.log_path.read_text()
 
-    def wait_log(self, text, count=1):
+    def wait_log(self, text, count=1, bound=BOUND):
         """Waits until it has logged the text so often."""
         wait_until(lambda: self.log().count(text) >= count or
-                   self.process.poll() is not None, f"{text!r} in the log")
+                   self.process.poll() is not None, f"{text!r} in the log",
+                   bound)
         assert self.log().count(text) >= count, self.log()
 
     def connect(self):

@@ -11,12 +11,12 @@ import subprocess
 
 import pytest
 
+from serverlab import PAGES
+
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 F_GET_SEALS = 1034
 SIZE = 64 << 10
 NODES = pathlib.Path("/sys/devices/system/node/online")
-FREE_PAGES = pathlib.Path(
-    "/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages")
 
 
 @pytest.fixture(name="name")
@@ -122,11 +122,12 @@ def test_prefault(server, folder):
     assert allocated(eager) == 8 << 20
 
 
-def test_no_huge_pages(run, folder):
+@pytest.mark.parametrize("size", PAGES)
+def test_no_huge_pages(run, folder, size):
     """More huge pages than any pool has."""
-    if not FREE_PAGES.exists():
-        pytest.skip("the kernel knows no huge pages of 2 MiB")
-    status, _, err = run("-q", "--socket", folder / "s", "--hugetlb", "2M",
+    if not PAGES[size].exists():
+        pytest.skip(f"the kernel knows no huge pages of {size}")
+    status, _, err = run("-q", "--socket", folder / "s", "--hugetlb", size,
                          "--size", "1T")
     assert status == 1
     assert err == ("ivshmem-server: error: cannot make 1099511627776 bytes of "
@@ -158,20 +159,23 @@ def test_full_disk(server_program, folder, huge_pages, prepare):
     assert not (folder / "place.socket").exists()
 
 
-def test_huge_pages(server, huge_pages):
+@pytest.mark.parametrize("size,count", [("2M", 2), ("1G", 1)])
+def test_huge_pages(server, huge_pages, size, count):
     """Huge pages, as many as are needed and no more, sealed."""
-    huge_pages(2)
-    running = server("--hugetlb", "2M", "--size", "4M")
+    huge_pages(count, size)
+    page = {"2M": 2 << 20, "1G": 1 << 30}[size]
+    free = PAGES[size] / "free_hugepages"
+    running = server("--hugetlb", size, "--size", str(count * page))
     client = running.join()
-    assert os.fstat(client.memory).st_blksize == 2 << 20
-    assert FREE_PAGES.read_text() == "0\n"
+    assert os.fstat(client.memory).st_blksize == page
+    assert free.read_text() == "0\n"
     assert fcntl.fcntl(client.memory, F_GET_SEALS) & 7 == 7
-    with mmap.mmap(client.memory, 4 << 20) as memory:
-        assert memory[:] == bytes(4 << 20)
+    with mmap.mmap(client.memory, count * page) as memory:
+        assert memory[:2 << 20] == bytes(2 << 20)
         memory[-1] = 1
     running.leave_all()
     running.end()
-    assert FREE_PAGES.read_text() == "2\n"
+    assert free.read_text() == f"{count}\n"
 
 
 @pytest.mark.parametrize("prefault", [False, True])
