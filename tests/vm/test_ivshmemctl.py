@@ -9,6 +9,7 @@ import pytest
 
 from lab.cluster import guest
 from lab.vm import Doorbell, Plain
+from serverlab import Client
 
 NODE = "/dev/ivshmem0"
 SIZE = 4 << 20
@@ -49,6 +50,37 @@ def as_nobody(vm, command) -> str:
     vm.check("echo 'nobody:x:65534:65534::/:/bin/sh' > /etc/passwd; "
              "echo 'nogroup:x:65534:' > /etc/group")
     return f"su -s /bin/sh -c '{command}' nobody"
+
+
+def test_peers(vms):
+    """Who is there, as the server's directory has it; the vectors that the server
+    rings when somebody joins or leaves wake a guest."""
+    options = ["--directory", "--notify-join", "1", "--notify-leave", "3"]
+    cluster = vms(guest(), guest(), servers={"main": {"options": options}})
+    a, b = cluster
+    ids = {vm: int(position(vm)) for vm in cluster}
+    assert set(ids.values()) == {0, 1}
+
+    def listed(vm, *more):
+        known = sorted([*ids.values(), *more])
+        return vm.check("ivshmemctl peers") == "".join(
+            f"{peer}{' (this one)' * (peer == ids[vm])}\n" for peer in known)
+
+    assert listed(a) and listed(b)
+    waits = [start_wait(vm, "--vector 1", "--timeout 60") for vm in cluster]
+    client = Client(cluster.servers["main"].socket)
+    try:
+        assert client.handshake(4).id == 2
+        for job in waits:
+            assert re.search(r"^vector 1 count \d+$", job.wait().check().out, re.M)
+        assert listed(a, 2) and listed(b, 2)
+        waits = [start_wait(vm, "--vector 3", "--timeout 60")
+                 for vm in cluster]
+    finally:
+        client.close()
+    for job in waits:
+        assert job.wait().check().out.endswith("vector 3 count 1\n")
+    assert listed(a) and listed(b)
 
 
 def test_list_and_info(vms):
