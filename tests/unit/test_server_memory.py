@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 
-from serverlab import PAGES
+from serverlab import BOUND, PAGES
 
 ROOT = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 F_GET_SEALS = 1034
@@ -149,8 +149,9 @@ def test_full_disk(server_program, folder, huge_pages, prepare):
     if subprocess.run([*alone, prepare, place], check=False).returncode:
         pytest.skip("it cannot be mounted here")
     done = subprocess.run(
-        [*alone, f"{prepare} && $1 -q --socket $0.socket --size 64M --file "
-         "$0/file; echo $?; stat -c %b $0/file", place, server_program],
+        [*alone, f"{prepare} && timeout {BOUND} $1 -q --socket $0.socket --size "
+         "64M --file $0/file; echo $?; stat -c %b $0/file", place,
+         server_program],
         check=False, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert done.stderr == ("ivshmem-server: error: cannot make 67108864 bytes of "
                            f"shared memory in {place}/file: No space left on "
