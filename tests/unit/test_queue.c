@@ -193,6 +193,27 @@ static void test_fd_lifetime(void)
 	expect(1, 0);
 }
 
+/* Or another takes their place: who counts gets as many of it. */
+static void test_replace(void)
+{
+	struct fdset *set = marked_eventfds(3);
+	struct queue queue = { 0 };
+	int fd = eventfd(9, 0);
+	int first = set->fds[0], last = set->fds[2];
+
+	push(&queue, 1, set, 0);
+	fdset_replace(set, fd);
+	CHECK(!is_open(first) && !is_open(last));
+	fdset_put(set);
+	CHECK(!queue_send(&queue, ends[0]));
+	CHECK(is_open(fd));
+	expect(1, 8);
+	expect(1, 8);
+	expect(1, 8);
+	expect_nothing();
+	close(fd);
+}
+
 static void test_gone(void)
 {
 	struct fdset *set = marked_eventfds(1);
@@ -215,6 +236,7 @@ int main(void)
 	test_blocked();
 	test_no_memory();
 	test_fd_lifetime();
+	test_replace();
 	test_gone();
 	return 0;
 }

@@ -3,8 +3,9 @@
  * File descriptors that several queues still have to send.
  *
  * A peer can leave while its eventfds still wait in the queues of others, whose
- * count of them must not get out of step. So the eventfds live until the last
- * queue has sent them.
+ * count of them must not get out of step. So the set lives until the last queue
+ * has sent it; but not the eventfds, or clients that come and go while one does not
+ * read would use up all that may be open.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -21,6 +22,7 @@ static struct fdset *fdset_alloc(unsigned int count)
 	if (set) {
 		set->refs = 1;
 		set->count = 0;
+		set->borrowed = false;
 	}
 	return set;
 }
@@ -103,7 +105,23 @@ void fdset_put(struct fdset *set)
 	if (!set || --set->refs)
 		return;
 
-	while (set->count)
+	while (set->count && !set->borrowed)
 		close(set->fds[--set->count]);
 	free(set);
+}
+
+/**
+ * fdset_replace() - Close the file descriptors, and send another one instead.
+ * @set: the set
+ * @fd:  stays the caller's, and open for as long as there is the set
+ */
+void fdset_replace(struct fdset *set, int fd)
+{
+	unsigned int i;
+
+	for (i = 0; i < set->count; i++) {
+		close(set->fds[i]);
+		set->fds[i] = fd;
+	}
+	set->borrowed = true;
 }

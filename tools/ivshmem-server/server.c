@@ -243,6 +243,7 @@ static void server_bury(struct server *server)
 		server_notify(server, server->options.notify_leave, peer);
 		loop_remove(server->loop, &peer->watch);
 		close(peer->watch.fd);
+		fdset_replace(peer->vectors, server->nobody);
 		peer_free(peer);
 
 		if (server->listen_at != LOOP_NEVER)
@@ -562,6 +563,10 @@ static int server_open_loop(struct server *server)
 	if (server->signals.fd < 0)
 		return -errno;
 
+	server->nobody = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (server->nobody < 0)
+		return -errno;
+
 	server->listener.ready = server_listener_ready;
 	ret = loop_add(server->loop, &server->listener, EPOLLIN);
 	if (ret)
@@ -717,6 +722,7 @@ int server_open(struct server *server)
 	server->listener.fd = -1;
 	server->signals.fd = -1;
 	server->memory_lock = -1;
+	server->nobody = -1;
 	control_init(&server->control);
 	server->started = loop_now();
 	server->check_at = LOOP_NEVER;
@@ -834,6 +840,8 @@ void server_close(struct server *server)
 	fdset_put(server->memory);
 	if (server->memory_lock >= 0)
 		close(server->memory_lock);
+	if (server->nobody >= 0)
+		close(server->nobody);
 	if (server->signals.fd >= 0)
 		close(server->signals.fd);
 	if (server->loop >= 0)

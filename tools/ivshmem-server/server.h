@@ -35,6 +35,7 @@
  * @memory:     the shared memory, a set of one
  * @memory_lock: what keeps other servers from it, or -1
  * @state:      what outlives this process
+ * @nobody:     an eventfd in place of those of peers that have left
  * @peers:      every peer that has not been freed, in the order of joining
  * @count:      how many
  * @capacity:   for how many there is room
@@ -62,6 +63,7 @@ struct server {
 	struct fdset *memory;
 	int memory_lock;
 	struct state state;
+	int nobody;
 	struct peer **peers;
 	size_t count;
 	size_t capacity;
