@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: MIT
 """ivshmem-server's control socket, and what it says there."""
+import fcntl
 import json
 import os
 import re
+import resource
+import select
 import socket
+import termios
 
 import pytest
 
@@ -202,6 +206,9 @@ def test_trickle(server, folder):
     with connect(folder / "control") as sock:
         for byte in b"json\n":
             sock.send(bytes([byte]))
+            # It is to see each by itself.
+            wait_until(lambda: not any(fcntl.ioctl(sock, termios.TIOCOUTQ,
+                                                   bytes(4))), "the server")
         assert json.loads(answer(sock))["peers"] == []
 
 
@@ -221,29 +228,28 @@ def test_many_idle(server, status, folder):
 
 
 def test_no_files_left(server, folder):
-    """Without a file descriptor nobody is answered, and nothing spins."""
-    running = server("--control", folder / "control", limits=(20, 20))
-    idle = [connect(folder / "control") for _ in range(8)]
-    wait_until(lambda: running.fd_count() == running.baseline + 8, "accept")
-    peers = []
-    while True:
-        client = running.connect()
-        if client.receive()[0] < 0:
-            break
-        peers.append(client)
-    before = running.cpu_seconds()
-    more = [connect(folder / "control") for _ in range(3)]
-    refused = running.connect()
-    refused.sock.recv(8)
-    assert running.cpu_seconds() - before < 1
-    for sock in idle + more:
-        sock.close()
-    for client in running.clients:
-        client.close()
-    running.clients.clear()
-    with connect(folder / "control") as sock:
+    """Without a file descriptor nobody is answered, and nothing spins; with some,
+    all are."""
+    running = server("--control", folder / "control")
+    limits = resource.prlimit(running.pid, resource.RLIMIT_NOFILE)
+    resource.prlimit(running.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+    asking = [connect(folder / "control") for _ in range(3)]
+    for sock in asking:
         sock.sendall(b"json\n")
-        assert json.loads(answer(sock))
+    client = running.connect()
+    running.wait_log("clients that connect now have to wait")
+    before = running.cpu_seconds()
+    running.wait_wakeups(2)
+    assert running.cpu_seconds() - before < 0.2
+    assert not select.select(asking, [], [], 0)[0]
+    resource.prlimit(running.pid, resource.RLIMIT_NOFILE, limits)
+    client.handshake()
+    # One more brings them in.
+    asking.append(connect(folder / "control"))
+    asking[-1].sendall(b"json\n")
+    for sock in asking:
+        with sock:
+            assert json.loads(answer(sock))["joined"] == 1
 
 
 def test_no_server(run, folder):
