@@ -28,6 +28,9 @@ static void test_rate(void)
 	CHECK(rate_take(&rates, 1, 5, 5200) == -EAGAIN);
 	CHECK(take_many(&rates, 1, 5800) == 3);
 	CHECK(take_many(&rates, 1, 90000) == 5);
+	/* What is not taken is not kept. */
+	CHECK(rate_take(&rates, 1, 5, 100000) == 0);
+	CHECK(take_many(&rates, 1, 110000) == 5);
 	rate_free(&rates);
 }
 

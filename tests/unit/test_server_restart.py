@@ -257,12 +257,8 @@ def test_other_options(service):
 
 
 @pytest.mark.parametrize("spoil", [
-    lambda data: data.__setitem__(0, 0),
-    lambda data: data.__setitem__(8, 99),
-    lambda data: data.__setitem__(20, 99),
-    lambda data: data.__setitem__(34, 99),
-    lambda data: data.__setitem__(40, 7),
-], ids=["magic", "layout", "size", "fresh", "tail"])
+    {0: 0}, {8: 99}, {20: 99}, {34: 99}, {40: 7}, {40: 1, 56: 99}
+], ids=["magic", "layout", "size", "fresh", "tail", "released"])
 def test_spoilt_state(service, manager, spoil):
     """A state that makes no sense is not used; the server begins anew."""
     running = service()
@@ -270,15 +266,36 @@ def test_spoilt_state(service, manager, spoil):
     running.crash()
     manager.settle()
     state = dict(manager.stored)["state"]
-    data = bytearray(os.pread(state, 48, 0))
-    spoil(data)
-    os.pwrite(state, data, 0)
+    for place, value in spoil.items():
+        os.pwrite(state, bytes([value]), place)
     running = service()
     running.wait_log("cannot go on where the last server ended: Invalid")
     a.expect_closed()
     assert running.join().id == 0
     manager.settle()
     assert manager.names() == ["listener", "memory", "peer-0", "state"]
+
+
+def test_spoilt_peer(service, manager):
+    """A peer of which the state says something else has to leave; no other one."""
+    running = service(vectors=2)
+    a, b = running.join(2), running.join(2)
+    assert a.receive_peer(2) == b.id
+    running.crash()
+    manager.settle()
+    state = dict(manager.stored)["state"]
+    # The vectors of the second one, behind all ids and the first one.
+    place = 48 + (16 << 16) + 32 + 24
+    assert os.pread(state, 1, place) == b"\2"
+    os.pwrite(state, b"\3", place)
+    running = service(vectors=2)
+    running.wait_log("cannot take over peer-1: Invalid argument")
+    b.expect_closed()
+    c = running.join(2)
+    assert c.id == 2 and set(c.peers) == {0, 2}
+    assert a.receive_peer(2) == c.id
+    manager.settle()
+    assert manager.names() == ["listener", "memory", "peer-0", "peer-2", "state"]
 
 
 def test_directory_in_little(service):
