@@ -24,7 +24,7 @@
 
 static void test_denied(void)
 {
-	static char name[] = "true";
+	char name[] = "true";
 	char *const args[] = { name, NULL };
 	void *page;
 
