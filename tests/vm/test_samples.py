@@ -89,7 +89,8 @@ def test_unplug(pair, command):
     need(vm, name)
     slot = vm.check("basename $(readlink -f /sys/class/misc/ivshmem0/device)")
     # Input that does not end.
-    job = vm.start_job(f"sleep 60 | /samples/{command} & wait $!")
+    job = vm.start_job("rm -f /tmp/in; mkfifo /tmp/in; "
+                       f"exec /samples/{command} <> /tmp/in")
     job.expect("^rea(dy|ding)$")
     # Not before it sleeps, or it may be about to look at the memory.
     vm.check(f"while grep -q running /proc/$(pidof {name})/syscall; do :; done")
@@ -98,7 +99,7 @@ def test_unplug(pair, command):
     try:
         job.expect(f"^{re.escape(FAREWELLS[command])}$")
     finally:
-        vm.check(f"kill $(pidof sleep); echo {slot.strip()} > {driver}/bind")
+        vm.check(f"echo {slot.strip()} > {driver}/bind")
     done = job.wait(timeout=20)
     assert done.rc == 1
     # Nothing has fired.
