@@ -21,7 +21,8 @@ static void test_open(void)
 	starve(true);
 	EXPECT_ERRNO(open(tap_device, O_RDWR), ENOMEM);
 	starve(false);
-	/* What was refused is not counted as open. */
+	/* What was refused is not counted as open, and keeps nobody out. */
+	close(dev_open(O_RDWR));
 	close(irq_bell);
 	irq_bell = dev_open(O_RDWR | O_EXCL);
 	irq_fire(0);
@@ -35,7 +36,7 @@ static void test_bind(void)
 	starve(true);
 	EXPECT_ERRNO(irq_bind(fd, 0, other), ENOMEM);
 	/* Letting go takes none. */
-	EXPECT_EQ(irq_bind(fd, 1, -1), 0);
+	EXPECT_EQ(irq_bind(irq_bell, 0, -1), 0);
 	starve(false);
 	irq_fire(0);
 	EXPECT_EQ(irq_take(efd), 1);
@@ -48,26 +49,30 @@ static void test_bind(void)
 static void test_subscribe(void)
 {
 	int fd = dev_open(O_RDWR | O_NONBLOCK);
+	/* Of a device with one vector: none. */
+	uint64_t another = irq_second << 1;
 
 	EXPECT_EQ(irq_subscribe(fd, 1), 0);
 	starve(true);
-	EXPECT_ERRNO(irq_subscribe(fd, 2), ENOMEM);
+	EXPECT_ERRNO(irq_subscribe(fd, another), ENOMEM);
 	starve(false);
-	irq_fire(1);
-	EXPECT_EQ(irq_poll(fd), 0);
+	if (irq_second) {
+		irq_fire(1);
+		EXPECT_EQ(irq_poll(fd), 0);
+	}
 	irq_fire(0);
 	EXPECT_EQ(irq_poll(fd), POLLIN);
-	EXPECT_EQ(irq_subscribe(fd, 2), 0);
+	EXPECT_EQ(irq_subscribe(fd, another), 0);
 	EXPECT_EQ(irq_poll(fd), 0);
-	irq_fire(1);
-	EXPECT_EQ(irq_poll(fd), POLLIN);
+	irq_fire(irq_second);
+	EXPECT_EQ(irq_poll(fd), irq_second ? POLLIN : 0);
 }
 
 int main(int argc, char **argv)
 {
 	tap_start(argc, argv, 60);
 	NEED(argc == 3);
-	irq_start(2);
+	irq_start(1);
 	if (!strcmp(argv[2], "open"))
 		test_open();
 	else if (!strcmp(argv[2], "bind"))

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from lab import guestmod
+from lab import guestmod, starved
 from lab.cluster import guest
 from lab.entries import debuggers_see_it, settings
 from lab.model import ModelDevice
@@ -469,6 +469,12 @@ def test_pin_program(machine, program):
     """It holds for one with an interrupt pin too, on a line that it shares."""
     run_guest_program(machine.vm, program.split()[0], machine.node("pins"),
                       *PIN_PROGRAMS[program], timeout=150)
+
+
+@pytest.mark.parametrize("call", starved.ALLOCATORS)
+def test_no_memory(machine, lab, call):
+    """Nor is it of a call for which there is no memory."""
+    starved.check(lab, machine.vm, machine.node("pins"), call)
 
 
 @pytest.mark.parametrize("machine", ["q35"], indirect=True)

@@ -6,10 +6,10 @@ import re
 
 import pytest
 
-from lab import guestmod
+from lab import starved
 from lab.cluster import guest
 from lab.tap import run_guest_program
-from lab.vm import Doorbell, VMError
+from lab.vm import Doorbell
 
 DEVICE = "/dev/ivshmem0"
 # What instructions are counted with: each takes a nanosecond.
@@ -75,28 +75,10 @@ def test_cost(vms):
     run_guest_program(vm, "cost", timeout=270)
 
 
-# What the driver takes memory with, by the names of several kernels.
-ALLOCATORS = {
-    "open": ("__kvmalloc_node_noprof", "kvmalloc_node_noprof", "kvmalloc_node"),
-    "bind": ("__kmalloc_cache_noprof", "kmalloc_trace",
-             "kmem_cache_alloc_trace"),
-}
-ALLOCATORS["subscribe"] = ALLOCATORS["open"]
-
-
-@pytest.mark.parametrize("call", ALLOCATORS)
+@pytest.mark.parametrize("call", starved.ALLOCATORS)
 def test_no_memory(vm, lab, call):
     """A call that gets no memory fails and changes nothing."""
-    for symbol in ALLOCATORS[call]:
-        try:
-            guestmod.load(lab, vm, "refuse", symbol=symbol, comm="starved")
-            break
-        except VMError:
-            # No function of this name.
-            continue
-    run_guest_program(vm, "nomem", DEVICE, call)
-    assert vm.check("cat /sys/module/refuse/parameters/times") == "1\n"
-    vm.check("rmmod refuse")
+    starved.check(lab, vm, DEVICE, call)
 
 
 PROGRAMS_32 = {

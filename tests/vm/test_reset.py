@@ -15,12 +15,41 @@ ADDRESS = "0000:01:00.0"
 RESETS = 4
 
 
-@pytest.fixture
-def slotted(vms):
+def boot(vms, device, servers=None, **options):
     """A VM with a device that is behind a port, which can reset it, and a peer;
     with room for its own image."""
-    return vms(guest([Doorbell(bus="rp0"), Doorbell(id="iv1")], cpus=2,
-                     memory="1G", qemu=PORT), share=True)[0]
+    return vms(guest([device(0, bus="rp0"), device(1, id="iv1")], cpus=2,
+                     memory="1G", qemu=PORT), servers=servers, **options)
+
+
+def doorbell(_index, **options):
+    return Doorbell(**options)
+
+
+@pytest.fixture
+def slotted(vms):
+    """Such a VM, whose devices have messages."""
+    return boot(vms, doorbell, share=True)[0]
+
+
+def boot_pins(vms, **options):
+    """One whose devices have interrupt pins, and their model."""
+    cluster = boot(vms, ModelDevice, {"device": {
+        "guests": 2, "irq": "intx", "revision": 0, "size": 1 << 16}}, **options)
+    return cluster[0], cluster.servers["device"]
+
+
+@pytest.fixture
+def pins(vms):
+    return boot_pins(vms, share=True)
+
+
+@pytest.fixture(params=["messages", "pins"])
+def either(request, vms):
+    """The VM of either."""
+    if request.param == "pins":
+        return boot_pins(vms, share=True)[0]
+    return boot(vms, doorbell, share=True)[0]
 
 
 def nodes(vm):
@@ -41,29 +70,29 @@ class Use:
     def judge(self):
         """They have noticed nothing but that each vector has counted."""
         judge("reset", *self.job.wait(180))
-        run_guest_program(self.vm, "basic", self.node)
+        name = self.node.removeprefix("/dev/")
+        mode = self.vm.check(f"cat /sys/class/misc/{name}/irq_mode")
+        run_guest_program(self.vm, "basic", self.node,
+                          *{"msix\n": [], "intx\n": ["pin"]}[mode])
 
 
-def test_bus_reset(slotted):
+def test_bus_reset(either):
     """By the port above: the device forgets all that it was told."""
-    use = Use(slotted, RESETS)
+    use = Use(either, RESETS)
     for _ in range(RESETS):
-        slotted.check(f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/reset")
+        either.check(f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/reset")
     use.judge()
 
 
-def test_signal(slotted):
+def test_signal(either):
     """A ring that waits for the end of a reset can be told to give up."""
-    run_guest_program(slotted, "held", nodes(slotted)[0],
+    run_guest_program(either, "held", nodes(either)[0],
                       f"/sys/bus/pci/devices/{ADDRESS}/reset")
 
 
-def test_pin_reset(vms):
+def test_pin_reset(pins):
     """A reset clears the mask of an interrupt pin."""
-    devices = [ModelDevice(0, bus="rp0", id="iv0"), ModelDevice(1, id="iv1")]
-    cluster = vms(guest(devices, qemu=PORT), servers={
-        "device": {"guests": 2, "irq": "intx", "revision": 0}})
-    vm, model = cluster[0], cluster.servers["device"]
+    vm, model = pins
     vm.check(f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/reset")
     assert model.stats(0)["mask"]
     run_guest_program(vm, "intx_pair", *nodes(vm), 20)
@@ -74,18 +103,18 @@ def need_aer(vm):
         pytest.skip("the kernel does not handle errors of the bus")
 
 
-def test_fatal_error(slotted):
+def test_fatal_error(either):
     """The port reports an error, the kernel resets what is behind it; twice,
     for what is restored the first time has to be kept for the next."""
-    need_aer(slotted)
+    need_aer(either)
     count = "dmesg | grep -c 'device recovery successful' || true"
-    before = int(slotted.check(count))
-    use = Use(slotted, 2)
+    before = int(either.check(count))
+    use = Use(either, 2)
     for i in 1, 2:
-        assert "OK" in slotted.hmp("pcie_aer_inject_error rp0 DLP")
-        slotted.check(f"i=0; until [ $({count}) = {before + i} ]; do "
-                      "sleep 0.1; i=$((i + 1)); [ $i -lt 600 ] || exit 1; done",
-                      120)
+        assert "OK" in either.hmp("pcie_aer_inject_error rp0 DLP")
+        either.check(f"i=0; until [ $({count}) = {before + i} ]; do "
+                     "sleep 0.1; i=$((i + 1)); [ $i -lt 600 ] || exit 1; done",
+                     120)
     use.judge()
 
 
@@ -111,11 +140,11 @@ def test_lost(slotted, lab):
     run_guest_program(slotted, "basic", node)
 
 
-def test_error(slotted):
+def test_error(either):
     """An error that needs no reset."""
-    need_aer(slotted)
-    use = Use(slotted)
-    assert "OK" in slotted.hmp("pcie_aer_inject_error rp0 POISON_TLP")
+    need_aer(either)
+    use = Use(either)
+    assert "OK" in either.hmp("pcie_aer_inject_error rp0 POISON_TLP")
     use.judge()
 
 
@@ -139,12 +168,12 @@ def sleep(vm, state, level):
 
 @pytest.mark.parametrize("state, level", [
     ("freeze", "devices"), ("mem", "core"), ("disk", "devices")])
-def test_sleep(slotted, state, level):
+def test_sleep(either, state, level):
     """All of it but the last step, from which this machine does not wake."""
-    need_state(slotted, state)
-    need_pm_test(slotted)
-    use = Use(slotted)
-    sleep(slotted, state, level)
+    need_state(either, state)
+    need_pm_test(either)
+    use = Use(either)
+    sleep(either, state, level)
     use.judge()
 
 
