@@ -473,7 +473,7 @@ def test_pin_program(machine, program):
 
 @pytest.mark.parametrize("call", starved.ALLOCATORS)
 def test_no_memory(machine, lab, call):
-    """Nor is it of a call for which there is no memory."""
+    """With a pin too a call that gets no memory fails and changes nothing."""
     starved.check(lab, machine.vm, machine.node("pins"), call)
 
 
@@ -719,3 +719,19 @@ def test_handler(vms):
     test_shared_line(machine)
     test_endless(machine, "stuck")
     test_unbind(machine, "pins")
+
+
+@pytest.mark.only_on("debug")
+@pytest.mark.ci_debug
+def test_old_forms(vms):
+    """What of the above says most of revision 0, of pins and of the first design,
+    with one machine: notices, UIO, and a driver that lets go below both nodes."""
+    first = vms(first_guest(0), servers=FIRST)
+    for device, name in enumerate(["pin", "msi"]):
+        test_first_design_subscribe(first, name)
+        test_first_design_uio(first, device)
+        job = first[0].start_job(f"/tests/uio_unplug /dev/ivshmem{device}")
+        job.expect("^# ready$")
+        first[0].check(f"echo 0000:00:{4 + device:02x}.0 "
+                       "> /sys/bus/pci/drivers/ivshmem/unbind")
+        judge("uio_unplug", *job.wait())
