@@ -103,6 +103,19 @@ MISTAKES = [
     ("not exclusive", "rights", "chardev.c",
      "	} else if (ivs->exclusive ||",
      "	}} else if ((ivs->exclusive && !{not exclusive}) ||"),
+    ("two alone", "churn", "chardev.c",
+     "	list_del(&ifile->node);\n	ivs->exclusive = false;\n"
+     "	mutex_unlock(&ivs->lock);",
+     "	list_del(&ifile->node);\n	ivs->exclusive = false;\n"
+     "	mutex_unlock(&ivs->lock);\n"
+     "	if ({two alone}) {{\n		yield();\n"
+     "		ivs->exclusive = false;\n	}}"),
+    ("turn without end", "unplug", "chardev.c",
+     "						 ivshmem_device_gone(ifile->ivs));\n"
+     "	if (locked)",
+     "						 (ivshmem_device_gone(ifile->ivs) &&\n"
+     "						  !{turn without end}));\n"
+     "	if (locked)"),
     ("unknown flag", "waits", "wait.c",
      "	if (wait.flags & ~IVSHMEM_WAIT_RING ||",
      "	if ((wait.flags & ~IVSHMEM_WAIT_RING && !{unknown flag}) ||"),
