@@ -46,19 +46,41 @@ def test_plain(stock):
     run_guest_program(stock, "uio_plain", "/dev/ivshmem1")
 
 
+def give(vm, driver):
+    """Has a driver take the device, as Documentation/uio.rst tells it."""
+    vm.check("cd /sys/bus/pci/devices/0000:00:04.0 && "
+             f"echo {driver} > driver_override && "
+             "echo 0000:00:04.0 > driver/unbind && "
+             "echo 0000:00:04.0 > /sys/bus/pci/drivers_probe")
+    path = vm.check("readlink /sys/bus/pci/devices/0000:00:04.0/driver")
+    assert path.strip().endswith(f"/{driver}")
+
+
 def test_other_driver(stock):
     """driver_override gives the device to another driver, and back."""
     stock.check("modprobe uio_pci_generic")
-    for name in ("uio_pci_generic", "ivshmem"):
-        stock.check("cd /sys/bus/pci/devices/0000:00:04.0 && "
-                    f"echo {name} > driver_override && "
-                    "echo 0000:00:04.0 > driver/unbind && "
-                    "echo 0000:00:04.0 > /sys/bus/pci/drivers_probe")
-        path = stock.check("readlink /sys/bus/pci/devices/0000:00:04.0/driver")
-        assert path.strip().endswith(f"/{name}")
+    give(stock, "uio_pci_generic")
+    give(stock, "ivshmem")
     stock.check("echo > /sys/bus/pci/devices/0000:00:04.0/driver_override")
     name = stock.check("ls /sys/bus/pci/devices/0000:00:04.0/misc").strip()
     run_guest_program(stock, "uio_both", f"/dev/{name}")
+
+
+def test_vfio(vms, lab):
+    """So it is with vfio-pci on a machine with an IOMMU, where a program has the
+    device as a whole."""
+    vm = vms(guest([Doorbell(options="addr=0x4")], memory="768M",
+                   modules=["vfio-pci", "vfio_iommu_type1"],
+                   qemu=["-device", "intel-iommu"],
+                   append="intel_iommu=on iommu=nopt"))[0]
+    if vm.run("modprobe vfio_iommu_type1 && modprobe vfio-pci").rc:
+        pytest.skip("the kernel has no VFIO")
+    guestmod.load(lab, vm, "pagewalk")
+    give(vm, "vfio-pci")
+    vm.check("[ ! -e /dev/ivshmem0 ] && "
+             f"/tests/map_bench vfio 0000:00:04.0 {4 << 20}")
+    give(vm, "ivshmem")
+    run_guest_program(vm, "uio_both", "/dev/ivshmem0")
 
 
 @pytest.mark.ci_debug
