@@ -107,10 +107,15 @@ FIELDS = {
 }
 
 
-@pytest.fixture
-def tracing(vm):
+def trace(vm):
+    """Traces what the driver does."""
     vm.check(f"[ -e {TRACING}/trace ] || mount -t tracefs none {TRACING}")
     vm.check(f"echo > {TRACING}/trace; echo 1 > {TRACING}/events/ivshmem/enable")
+
+
+@pytest.fixture
+def tracing(vm):
+    trace(vm)
     yield vm
     vm.check(f"echo 0 > {TRACING}/events/ivshmem/enable")
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: MIT
 """How the memory is mapped, read from page tables; see Documentation/design.rst."""
 
+import functools
 import json
 import time
 
@@ -53,17 +54,19 @@ def check_memtypes(vm, number=0):
         assert high <= start or last < low, line
 
 
+def boot_sizes(vms, lab, *sizes, **options):
+    """Boots a VM with a device of each size, in this order."""
+    devices = [Plain(size_text(size), id=f"iv{n}", options=f"addr={n + 0x10:#x}")
+               for n, size in enumerate(sizes)]
+    vm = vms(guest(devices, **options))[0]
+    guestmod.load(lab, vm, "pagewalk")
+    return vm
+
+
 @pytest.fixture
 def boot(vms, lab):
-    """Boots a VM with a device of each size, in this order."""
-    def boot_one(*sizes, **options):
-        devices = [Plain(size_text(size), id=f"iv{n}",
-                         options=f"addr={n + 0x10:#x}")
-                   for n, size in enumerate(sizes)]
-        vm = vms(guest(devices, **options))[0]
-        guestmod.load(lab, vm, "pagewalk")
-        return vm
-    return boot_one
+    """boot_sizes() of VMs of this test."""
+    return functools.partial(boot_sizes, vms, lab)
 
 
 def check_entries(vm, *sizes):

@@ -10,7 +10,8 @@ PARAMETER = "/sys/module/ivshmem/parameters/mistake"
 
 # What each copy has beside its mistakes.
 CHOICE = [
-    ("ivshmem.h", "#endif /* IVSHMEM_H */", "extern int ivshmem_mistake;\n#endif"),
+    ("ivshmem.h", "#define IVSHMEM_H",
+     "#define IVSHMEM_H\nextern int ivshmem_mistake;"),
     ("pci.c", "static DEFINE_IDA(ivshmem_ida);",
      "int ivshmem_mistake;\n"
      "module_param_named(mistake, ivshmem_mistake, int, 0644);\n"
