@@ -40,7 +40,7 @@ module_param_cb(doorbell_per_peer, &ivshmem_doorbell_layout_ops,
 		&doorbell_per_peer, 0444);
 __MODULE_PARM_TYPE(doorbell_per_peer, "int");
 MODULE_PARM_DESC(doorbell_per_peer,
-		 "Layout of the doorbell: 0 one register, 1 one for each peer, -1 by the size of BAR0 (default)");
+		 "Layout of the doorbell: 0 one register, 1 one for each peer, -1 by revision and size of BAR0 (default)");
 
 /**
  * ivshmem_doorbell_init() - Find out which layout a device has.
@@ -52,8 +52,10 @@ void ivshmem_doorbell_init(struct ivshmem_device *ivs)
 {
 	resource_size_t size = pci_resource_len(ivs->pdev, IVSHMEM_BAR_REGS);
 
-	ivs->per_peer = doorbell_per_peer < 0 ? size > IVSHMEM_BAR_REGS_SIZE :
-						doorbell_per_peer;
+	/* The kernel may have made a BAR larger: pci=resource_alignment. */
+	ivs->per_peer = doorbell_per_peer < 0 ?
+			!ivs->revision && size > IVSHMEM_BAR_REGS_SIZE :
+			doorbell_per_peer;
 	ivs->max_peer = IVSHMEM_MAX_PEER;
 	if (!ivs->per_peer)
 		return;

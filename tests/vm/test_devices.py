@@ -49,6 +49,21 @@ def test_plain(vms, machine, cpus):
     assert vector_names(vm) == {f"ivshmem1-{i}" for i in range(4)}
 
 
+def test_aligned(vms):
+    """Registers that the kernel gives a page of their own are no more than they
+    were: a peer is rung through the one doorbell."""
+    pair = vms(*[guest(append="pci=resource_alignment=12@pci:1af4:1110")] * 2)
+    for a, b in pair, reversed(list(pair)):
+        first, last = a.check("head -1 /sys/class/misc/ivshmem0/device/resource"
+                              ).split()[:2]
+        assert int(last, 16) - int(first, 16) == 4 * KB - 1
+        job = b.start_job("ivshmemctl wait --verbose --timeout 30")
+        job.expect("waiting")
+        peer = b.check("cat /sys/class/misc/ivshmem0/position").strip()
+        a.check(f"ivshmemctl ring {peer} 2")
+        assert job.wait().check().out.endswith("vector 2 count 1\n")
+
+
 def test_two_servers(vms):
     """Two doorbells whose servers, sizes and vectors differ."""
     vm = vms(guest([Doorbell("one", vectors=4),
