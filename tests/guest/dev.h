@@ -16,6 +16,12 @@
 
 #include "tap.h"
 
+/* Where the C library has to make them of others. */
+#ifndef SYS_poll
+#define SYS_poll	SYS_ppoll
+#define SYS_epoll_wait	SYS_epoll_pwait
+#endif
+
 /* Longest that anything which must happen may take. */
 #define DEV_LONG	(20 * TAP_SECOND)
 

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Shows a process its own page tables, for the tests of mappings: the size of
- * the entry behind an address, and its memory type, which is what the PAT
- * register has for the index that the entry's bits make. x86-64 only.
+ * the entry behind an address, and its memory type, for which the entry has an
+ * index into a register: PAT on x86-64, MAIR_EL1 on arm64.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -11,15 +11,17 @@
 #include <linux/sched/mm.h>
 #include <linux/uaccess.h>
 
-#include <asm/msr.h>
-
 #include "pagewalk.h"
+
+#if defined(CONFIG_X86)
+#include <asm/msr.h>
 
 /* Before anybody writes the register, and where there is none. */
 #define PAGEWALK_PAT_DEFAULT	0x0007040600070406ULL
 
-static u32 pagewalk_cache(u64 entry, u64 pat_bit)
+static u32 pagewalk_cache(u64 entry, unsigned long size)
 {
+	u64 pat_bit = size == PAGE_SIZE ? _PAGE_PAT : _PAGE_PAT_LARGE;
 	u64 pat = PAGEWALK_PAT_DEFAULT;
 	u32 low, high, index = 0;
 
@@ -35,17 +37,29 @@ static u32 pagewalk_cache(u64 entry, u64 pat_bit)
 		index |= 4;
 	return pat >> index * 8 & 7;
 }
-
-static void pagewalk_set(struct pagewalk *walk, u64 entry, unsigned long addr,
-			 unsigned long size)
+#elif defined(CONFIG_ARM64)
+static u32 pagewalk_cache(u64 entry, unsigned long size)
 {
-	u64 pat_bit = size == PAGE_SIZE ? _PAGE_PAT : _PAGE_PAT_LARGE;
+	u32 index = (entry & PTE_ATTRINDX_MASK) >> 2;
 
-	walk->entry = entry;
+	switch (read_sysreg(mair_el1) >> index * 8 & 0xff) {
+	case 0xff:	/* Normal, write-back, allocating, inner and outer */
+		return PAGEWALK_WB;
+	case 0x44:	/* Normal, not cached */
+		return PAGEWALK_WC;
+	default:	/* Device, and what the kernel does not use for memory */
+		return PAGEWALK_UC;
+	}
+}
+#endif
+
+static void pagewalk_set(struct pagewalk *walk, u64 entry, unsigned long pfn,
+			 bool write, unsigned long addr, unsigned long size)
+{
+	walk->pfn = pfn + PHYS_PFN(addr & (size - 1));
 	walk->size = size;
-	walk->pfn = PHYS_PFN((entry & PTE_PFN_MASK & ~(u64)(size - 1)) |
-			     (addr & (size - 1)));
-	walk->cache = pagewalk_cache(entry, pat_bit);
+	walk->cache = pagewalk_cache(entry, size);
+	walk->write = write;
 }
 
 /* Interrupts are off: no CPU frees a table that another may be walking. */
@@ -66,20 +80,23 @@ static void pagewalk_walk(struct mm_struct *mm, unsigned long addr,
 	pud = READ_ONCE(*pud_offset(p4d, addr));
 	if (!pud_present(pud))
 		return;
-	if (pud_val(pud) & _PAGE_PSE) {
-		pagewalk_set(walk, pud_val(pud), addr, PUD_SIZE);
+	if (pud_leaf(pud)) {
+		pagewalk_set(walk, pud_val(pud), pud_pfn(pud), pud_write(pud), addr,
+			     PUD_SIZE);
 		return;
 	}
 	pmd = READ_ONCE(*pmd_offset(&pud, addr));
 	if (!pmd_present(pmd))
 		return;
-	if (pmd_val(pmd) & _PAGE_PSE) {
-		pagewalk_set(walk, pmd_val(pmd), addr, PMD_SIZE);
+	if (pmd_leaf(pmd)) {
+		pagewalk_set(walk, pmd_val(pmd), pmd_pfn(pmd), pmd_write(pmd), addr,
+			     PMD_SIZE);
 		return;
 	}
 	pte = READ_ONCE(*pte_offset_kernel(&pmd, addr));
 	if (pte_present(pte))
-		pagewalk_set(walk, pte_val(pte), addr, PAGE_SIZE);
+		pagewalk_set(walk, pte_val(pte), pte_pfn(pte), pte_write(pte), addr,
+			     PAGE_SIZE);
 }
 
 static ssize_t pagewalk_read(struct file *file, char __user *buf, size_t count,

@@ -10,17 +10,17 @@
 
 /**
  * struct pagewalk - A page table entry.
- * @entry: as it stands in the table; 0 if there is none
  * @pfn:   the page frame of the address itself
  * @size:  bytes that the entry maps: 4 KiB, 2 MiB or 1 GiB; 0 if there is none
- * @cache: its memory type as in the PAT register: 0 UC, 1 WC, 4 WT, 5 WP, 6 WB,
+ * @cache: its memory type as in x86's PAT register: 0 UC, 1 WC, 4 WT, 5 WP, 6 WB,
  *         7 UC-
+ * @write: whether it allows writing
  */
 struct pagewalk {
-	__u64 entry;
 	__u64 pfn;
 	__u32 size;
-	__u32 cache;
+	__u16 cache;
+	__u16 write;
 };
 
 #define PAGEWALK_UC		0

@@ -10,6 +10,7 @@
 #include <linux/kprobes.h>
 #include <linux/linkage.h>
 #include <linux/module.h>
+#include <linux/ptrace.h>
 #include <linux/sched.h>
 #include <linux/string.h>
 
@@ -51,6 +52,10 @@ MODULE_PARM_DESC(size, "Size of the address range; 0 for none");
 
 static struct resource *range;
 
+#ifdef CONFIG_ARM64
+#define ASM_RET	"ret\n\t"
+#endif
+
 /* What the processor does instead of the function. */
 asm(".pushsection .text\n\t"
 	".type refuse_return, @function\n"
@@ -78,8 +83,8 @@ static int refuse_enter(struct kprobe *probe, struct pt_regs *regs)
 		return 0;
 	}
 	times++;
-	regs->ax = (long)error;
-	regs->ip = (unsigned long)refuse_return;
+	regs_set_return_value(regs, error);
+	instruction_pointer_set(regs, (unsigned long)refuse_return);
 	return 1;
 }
 
