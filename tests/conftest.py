@@ -93,14 +93,16 @@ def pytest_collection_modifyitems(config, items):
     left = []
     for item in list(items):
         name = kernel_of(item)
+        # A mark can also name a processor.
+        names = {name, name and kernels.arch_of(name).debian}
         only = item.get_closest_marker("only_on")
-        if only and name not in only.args or (
+        if only and not names & set(only.args) or (
                 config.getoption("--ci") and name in debugkernel.FLAGS and
                 not item.get_closest_marker(f"ci_{name}")):
             items.remove(item)
             left.append(item)
         for mark in item.iter_markers("not_on"):
-            if name in mark.args:
+            if names & set(mark.args):
                 item.add_marker(pytest.mark.skip(**mark.kwargs))
     config.hook.pytest_deselected(items=left)
     items.sort(key=lambda item: kernel_of(item) in debugkernel.FLAGS)

@@ -52,6 +52,7 @@ def test_churn(vms):
 
 
 @pytest.mark.not_on("debug", "kcsan", reason="the kernel has no KVM")
+@pytest.mark.not_on("arm64", reason="KVM emulates parts of a PC")
 def test_irqfd(vms):
     """An eventfd that is bound to a vector is KVM's irqfd, too."""
     vm = vms(guest(modules=["kvm-amd"]))[0]
@@ -67,6 +68,7 @@ def test_wakeups(vms):
 
 
 @pytest.mark.not_on("debug", "kcsan", reason="the kernel adds instructions")
+@pytest.mark.not_on("arm64", reason="its clock is too coarse to count instructions")
 def test_cost(vms):
     """The handler takes as many instructions with 1 as with 64 open files that
     did not ask for its vector."""

@@ -126,6 +126,7 @@ def test_metapackages(monkeypatch, tmp_path):
     assert unpacked == full
 
 
+@pytest.mark.not_on("arm64", reason="the model of the device is not run there")
 def test_no_model(vms, monkeypatch, tmp_path):
     """Where no QEMU can be had that takes a device from a process, a test that
     needs one is skipped, and says why."""

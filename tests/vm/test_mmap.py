@@ -8,12 +8,14 @@ import time
 import pytest
 
 from lab import guestmod
+from lab.arch import AMD64, ARM64
 from lab.cluster import guest
 from lab.entries import (can_be_huge, configured, debuggers_see_it, settings,
                          with_huge)
 from lab.tap import run_guest_program
 from lab.vm import Plain
 
+X86 = pytest.mark.not_on("arm64", reason="it is about x86")
 KB, MB, GB = 1 << 10, 1 << 20, 1 << 30
 NODES = ["/dev/ivshmem", "/dev/uio"]
 # Instructions to map 64 GiB, and to serve a fault, by the largest entry that it may
@@ -41,6 +43,8 @@ def bar_start(vm, number=0):
 
 def check_memtypes(vm, number=0):
     """Nobody has the memory on record, so that nothing conflicts with it."""
+    if vm.kernel.arch != AMD64:
+        return
     vm.check("[ -e /sys/kernel/debug/tracing ] || "
              "mount -t debugfs debug /sys/kernel/debug")
     # Not all that is said of it reaches the console.
@@ -78,6 +82,7 @@ def check_entries(vm, *sizes):
                                   largest, timeout=300)
 
 
+@X86
 @pytest.mark.parametrize("machine", ["pc", "q35"])
 def test_hole(boot, machine):
     """Below 4 GiB, where the MTRRs say uncacheable: write-back all the same."""
@@ -89,6 +94,7 @@ def test_hole(boot, machine):
     check_entries(vm, *sizes)
 
 
+@X86
 def test_hole_large(boot):
     """The most that firmware puts there."""
     vm = boot(GB, machine="pc")
@@ -138,12 +144,24 @@ def test_calls(boot, machine, node):
     machine in the hole, on the other above 4 GiB, where 4 GiB draw it to."""
     sizes = {"pc": (16 * MB,), "q35": (16 * MB, 4 * GB)}[machine]
     vm = boot(*sizes, machine=machine, modules=["brd"])
-    assert (bar_start(vm) >= 4 * GB) == (machine == "q35")
+    assert (bar_start(vm) >= 4 * GB) == (machine == "q35"
+                                         or vm.kernel.arch == ARM64)
     check_calls(vm, f"{node}0", debuggers_see_it(vm))
     # What is left over would be seen.
     check_memtypes(vm)
 
 
+@pytest.mark.only_on("arm64")
+def test_low(boot):
+    """Below 4 GiB, as on a machine that has no room for devices above."""
+    sizes = 4 * KB, 64 * KB, 2 * MB, 64 * MB, 256 * MB
+    vm = boot(*sizes, machine="virt,gic-version=3,highmem=off")
+    for number in range(len(sizes)):
+        assert bar_start(vm, number) < 4 * GB
+    check_entries(vm, *sizes)
+
+
+@X86
 def test_behind_ram(vms, lab):
     """Where the kernel might take the memory for its own, a debugger is refused:
     vmap_pfn() would warn."""
@@ -176,6 +194,7 @@ def test_gate(boot, lab):
     run_guest_program(vm, "map_gate", "/dev/ivshmem0", f"{driver}/unbind", slot)
 
 
+@X86
 @pytest.mark.parametrize("cpu, append", [
     ("max", "nopat"), ("max,-pat", ""), ("max,-mtrr", ""),
     ("max,-pat,-mtrr,-la57", ""),
@@ -190,6 +209,7 @@ def test_cpu(boot, kernel, cpu, append):
     assert mode == "write-back\n"
 
 
+@X86
 def test_qemu_agrees(boot, kernel):
     """QEMU's own view of the guest's page tables is that of the module, through
     each node; and nobody else has the memory meanwhile."""

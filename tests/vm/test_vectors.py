@@ -39,6 +39,7 @@ def test_one(vms):
     assert not re.findall(FEW, vm.log())
 
 
+@pytest.mark.not_on("arm64", reason="its interrupts are not those of a processor")
 @pytest.mark.parametrize("machine, cpus", [("pc", 1), ("q35", 2)])
 def test_too_many(vms, machine, cpus):
     """More vectors than one or two processors have interrupts."""
@@ -61,7 +62,7 @@ def test_too_many(vms, machine, cpus):
     run_guest_program(vm, "basic")
 
 
-@pytest.mark.only_on("6.12")
+@pytest.mark.only_on("6.12", "arm64")
 def test_all(vms):
     """As many as there can be, on a machine with enough processors."""
     vm = boot(vms, 2048, machine="q35", cpus=12)

@@ -2,6 +2,8 @@
 """The VM lab: kernels, guest images, virtual machines and servers for tests.
 
 kernels  brings distribution kernels and their headers into a cache
+arch     processors, and what QEMU and compilers call them
+cross    brings what VMs with other processors need
 build    builds the module, the tools, the guest programs and the initramfs
 system   a whole Debian system, and the project's packages in it
 vm       one virtual machine: QEMU, its QMP socket, agent and kernel log

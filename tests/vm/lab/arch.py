@@ -12,9 +12,11 @@ class Arch:
     flavour: str                # of Debian's kernels
     # How its compiler's programs begin, if that is not the machine's own.
     gnu: str = ""
-    # QEMU: the program; its package, if the machine's own is not for it.
+    # QEMU: the program; its package, if the machine's own is not for it; and a
+    # package and a file in it, if the machine does not start without firmware.
     qemu: str = ""
     package: str = ""
+    firmware: tuple = ()
     cpu: str = ""
     # What stands for the machines that tests ask for.
     machines: dict = dataclasses.field(default_factory=dict)
@@ -30,12 +32,22 @@ AMD64 = Arch("amd64", "amd64", qemu="qemu-system-x86_64", cpu="max",
              console="ttyS0", line="ttyS1", serial=("-serial", "chardev:agent"),
              append="tsc=reliable no_timer_check")
 I386 = Arch("i386", "686-pae")
+# Without firmware the kernel would put registers of several devices into one page.
+ALIGNED = "pci=resource_alignment=12@pci:1af4:1110"
 # Messages beyond 64 take version 3 of the interrupt controller.
 ARM64 = Arch("arm64", "arm64", gnu="aarch64-linux-gnu-",
              qemu="qemu-system-aarch64", package="qemu-system-arm",
              cpu="cortex-a57",
              machines=dict.fromkeys(("q35", "pc"), "virt,gic-version=3"),
              console="ttyAMA0", line="ttyS0",
-             serial=("-device", "pci-serial,chardev=agent"))
-RISCV64 = Arch("riscv64", "riscv64", gnu="riscv64-linux-gnu-")
+             serial=("-device", "pci-serial,chardev=agent"),
+             append=ALIGNED)
+RISCV64 = Arch("riscv64", "riscv64", gnu="riscv64-linux-gnu-",
+               qemu="qemu-system-riscv64", package="qemu-system-misc",
+               firmware=("opensbi", "usr/lib/riscv64-linux-gnu/opensbi/generic/"
+                         "fw_dynamic.bin"),
+               cpu="rv64",
+               machines=dict.fromkeys(("q35", "pc"), "virt"),
+               console="ttyS0", line="ttyS1",
+               serial=("-device", "pci-serial,chardev=agent"), append=ALIGNED)
 S390X = Arch("s390x", "s390x", gnu="s390x-linux-gnu-")

@@ -14,7 +14,8 @@ import stat
 import subprocess
 from pathlib import Path
 
-from . import kernels
+from . import cross, kernels
+from .arch import AMD64
 
 TOP = Path(__file__).resolve().parents[3]
 AGENT_SOURCE = Path(__file__).with_name("agent.c")
@@ -39,7 +40,7 @@ fi
 if [ -e /etc/shell ]; then
 	sh /etc/shell &
 fi
-exec /agent /dev/ttyS1
+exec /agent /dev/LINE
 """
 
 PLUGGED = """#!/bin/sh
@@ -184,24 +185,35 @@ class Builder:
         self.stamped(folder, digest(files, str(kernel.root)), build)
         return folder / "ivshmem.ko", log.read_text()
 
-    def guest_programs(self, m32=False) -> Path:
+    def out_of(self, arch) -> Path:
+        """The folder for the programs of guests with this processor."""
+        return self.out if arch == AMD64 else self.out / arch.debian
+
+    def make_for(self, arch, folder, target):
+        """Runs make for the programs of guests with this processor."""
+        compiler = [f"CC={arch.gnu}gcc-12", f"AR={arch.gnu}ar"] if arch.gnu else []
+        make("-C", TOP / folder, target, f"O={self.out_of(arch)}", *compiler, JOBS,
+             enter=cross.tools(arch))
+
+    def guest_programs(self, arch=AMD64, m32=False) -> Path:
         """The static programs that run in a guest; returns their folder."""
         target, folder = ("m32", "guest32") if m32 else ("all", "guest")
+        if m32 and arch != AMD64:
+            raise kernels.Unavailable("programs of 32 bits are built for x86")
         if m32 and not can_build_32():
             raise kernels.Unavailable("the compiler cannot build for 32 bits: "
                                       "gcc-multilib is not installed")
-        self.once(folder, make, "-C", TOP / "tests/guest", f"O={self.out}",
-                  JOBS, target)
-        return self.out / folder
+        self.once((folder, arch.debian), self.make_for, arch, "tests/guest", target)
+        return self.out_of(arch) / folder
 
-    def guest_tools(self) -> Path:
+    def guest_tools(self, arch=AMD64) -> Path:
         """The project's programs as a guest without libraries can run them."""
-        return self.once("guest-tools", self._guest_tools)
+        return self.once(("guest-tools", arch.debian), self._guest_tools, arch)
 
-    def _guest_tools(self):
-        make("-C", TOP / "tools", "static", f"O={self.out}", JOBS)
-        make("-C", TOP / "samples", "static", f"O={self.out}", JOBS)
-        return self.out / "bin-static"
+    def _guest_tools(self, arch):
+        self.make_for(arch, "tools", "static")
+        self.make_for(arch, "samples", "static")
+        return self.out_of(arch) / "bin-static"
 
     def initramfs(self, kernel, modules=(), autoload=True, tests=True, m32=False,
                   shell="", own=None) -> Path:
@@ -214,12 +226,13 @@ class Builder:
         shell:    a script to run beside the agent, for VMs that a person uses
         own:      another ivshmem.ko than the project's
         """
-        programs = {"bin": self.guest_tools(),
-                    "samples": self.out / "samples-static"}
+        arch = kernel.arch
+        programs = {"bin": self.guest_tools(arch),
+                    "samples": self.out_of(arch) / "samples-static"}
         if tests:
-            programs["tests"] = self.guest_programs()
+            programs["tests"] = self.guest_programs(arch)
         if m32:
-            programs["tests32"] = self.guest_programs(m32=True)
+            programs["tests32"] = self.guest_programs(arch, m32=True)
         key = (kernel.root, tuple(modules), autoload, shell, own, *programs)
         return self.once(("initramfs", key), self._initramfs, key, kernel,
                          own or self.module(kernel), modules, autoload, shell,
@@ -229,28 +242,30 @@ class Builder:
                    programs):
         name = digest([], str(key))[:8]
         folder = self.out / "initramfs" / f"{kernel.release}-{name}"
+        arch = kernel.arch
         files = [module, AGENT_SOURCE, *files_of(*programs.values())]
+        init = INIT.replace("LINE", arch.line)
 
         def build():
             root = folder / "root"
             for sub in ("dev", "etc", "proc", "root", "sys", "tmp", *programs):
                 (root / sub).mkdir(parents=True)
-            install(root / "init", INIT)
+            install(root / "init", init)
             install(root / "etc/plugged", PLUGGED)
             if not autoload:
                 (root / "etc/no-modules").touch()
             if shell:
                 (root / "etc/shell").write_text(shell)
-            busybox(root / "bin")
-            compile_agent(root / "agent")
+            busybox(root / "bin", arch)
+            compile_agent(root / "agent", arch)
             for sub, place in programs.items():
                 for program in files_of(place):
-                    strip(program, root / sub / program.name)
+                    strip(program, root / sub / program.name, arch)
             install_modules(root, kernel, modules, module)
             (folder / "initrd").write_bytes(cpio(root))
             shutil.rmtree(root)
 
-        self.stamped(folder, digest(files, INIT, PLUGGED), build)
+        self.stamped(folder, digest(files, init, PLUGGED), build)
         return folder / "initrd"
 
 
@@ -276,22 +291,24 @@ def tool(argv) -> str:
         raise BuildError(str(err)) from None
 
 
-def strip(source: Path, target: Path):
-    tool(["strip", "-o", target, source])
+def strip(source: Path, target: Path, arch=AMD64, *options):
+    tool([*cross.tools(arch), f"{arch.gnu}strip", *options, "-o", target, source])
 
 
-def busybox(folder: Path):
-    """Busybox and its names."""
+def busybox(folder: Path, arch=AMD64):
+    """Busybox and its names: the machine's own one tells them."""
     if not BUSYBOX.exists():
         raise kernels.Unavailable("busybox-static is not installed")
-    shutil.copy(BUSYBOX, folder / "busybox")
+    shutil.copy(BUSYBOX if arch == AMD64 else cross.busybox(arch),
+                folder / "busybox")
     for name in tool([BUSYBOX, "--list"]).split():
         if name != "busybox":
             (folder / name).symlink_to("busybox")
 
 
-def compile_agent(program: Path):
-    tool([os.environ.get("CC", "gcc"), "-O2", "-Wall", "-Wextra", "-s",
+def compile_agent(program: Path, arch=AMD64):
+    compiler = f"{arch.gnu}gcc-12" if arch.gnu else os.environ.get("CC", "gcc")
+    tool([*cross.tools(arch), compiler, "-O2", "-Wall", "-Wextra", "-s",
           "-static", "-o", program, AGENT_SOURCE])
 
 
@@ -300,7 +317,7 @@ def install_modules(root: Path, kernel, names, module: Path = None):
     target = root / "lib/modules" / kernel.release
     (target / "extra").mkdir(parents=True)
     if module:
-        strip_debug(module, target / "extra" / module.name)
+        strip_debug(module, target / "extra" / module.name, kernel.arch)
         names = [*names, *depends(module)]
     needs = {}
     if names:
@@ -325,8 +342,8 @@ def depends(module: Path) -> list:
     return listed.split(",") if listed else []
 
 
-def strip_debug(source: Path, target: Path):
-    tool(["strip", "-g", "-o", target, source])
+def strip_debug(source: Path, target: Path, arch):
+    strip(source, target, arch, "-g")
 
 
 def module_name(path: str) -> str:

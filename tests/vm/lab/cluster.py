@@ -83,7 +83,7 @@ class Cluster:
                 options.setdefault("cpus", 2)
             options["devices"] = [self.resolve(d) for d in options["devices"]]
             if any(isinstance(d, ModelDevice) for d in options["devices"]):
-                options["program"] = qemu11.get()
+                options["program"] = qemu11.get(kernel.arch)
             vm = VM(kernel, initrd, self.folder, name,
                     shell=bool(image.get("shell")), **options)
             self.vms.append(vm)

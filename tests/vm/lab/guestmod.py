@@ -33,7 +33,8 @@ def load(lab, vm, name, **params):
         return
     stripped = vm.folder / f"{name}.ko"
     if not stripped.exists():
-        build.strip_debug(module(lab.builder, vm.kernel, name), stripped)
+        build.strip_debug(module(lab.builder, vm.kernel, name), stripped,
+                          vm.kernel.arch)
         vm.put(stripped.read_bytes(), f"/tmp/{name}.ko")
     vm.check(f"insmod /tmp/{name}.ko "
              + " ".join(f"{key}={value}" for key, value in params.items()))

@@ -2,8 +2,9 @@
 """Brings Debian kernels with their headers into a cache.
 
 A kernel has a name: a series, and after a dash a flavour or another processor:
-6.1, 6.12-rt, 5.10-cloud, 6.1-arm64. Image, headers and kbuild tools are unpacked side by side, nothing
-is installed, and the machine's own apt configuration stays as it is.
+6.1, 6.12-rt, 5.10-cloud, 6.1-arm64. Image, headers and kbuild tools are unpacked
+side by side, nothing is installed, and the machine's own apt configuration stays as
+it is.
 """
 
 import contextlib
@@ -48,9 +49,10 @@ FOREIGN = {
 TOOLCHAINS = {
     "newest": ("trixie", ("gcc-14", "libc6-dev", "libelf1t64", "libssl3t64",
                           "make", "perl", "python3-minimal")),
-    "cross": ("bookworm", ("gcc-12-aarch64-linux-gnu", "gcc-12-s390x-linux-gnu",
-                           "libc6-dev-arm64-cross", "libelf1", "libssl3", "make",
-                           "perl", "python3-minimal")),
+    "cross": ("bookworm", ("gcc-12-aarch64-linux-gnu", "gcc-12-riscv64-linux-gnu",
+                           "gcc-12-s390x-linux-gnu", "libc6-dev-arm64-cross",
+                           "libc6-dev-riscv64-cross", "libelf1", "libssl3",
+                           "make", "perl", "python3-minimal")),
     "newest-cross": ("trixie", ("gcc-14-aarch64-linux-gnu",
                                 "gcc-14-riscv64-linux-gnu", "libelf1t64",
                                 "libssl3t64", "make", "perl",
@@ -92,7 +94,7 @@ class Kernel:
 
     @property
     def arch(self) -> Arch:
-        return FOREIGN[self.name][1] if self.name in FOREIGN else AMD64
+        return arch_of(self.name)
 
     @property
     def enter(self) -> list:
@@ -121,6 +123,11 @@ class Kernel:
             if (path / "kernel").is_dir():
                 return path
         raise Unavailable(f"{self.release} has no modules")
+
+
+def arch_of(name: str) -> Arch:
+    """The processor that a kernel is for."""
+    return FOREIGN[name][1] if name in FOREIGN else AMD64
 
 
 def cache_dir() -> Path:
@@ -304,9 +311,9 @@ class KernelArchive(Archive):
 
 
 def extract_vmlinux(image: bytes) -> bytes:
-    """Takes the ELF file out of a bzImage (see Documentation/x86/boot.rst). An
-    arm64 Image is what QEMU wants."""
-    if image[0x38:0x3c] == b"ARM\x64":
+    """Takes the ELF file out of a bzImage (see Documentation/x86/boot.rst). Images
+    of arm64 and riscv64 are what QEMU wants."""
+    if image[0x38:0x3c] in (b"ARM\x64", b"RSC\x05"):
         return image
     if image[0x202:0x206] != b"HdrS":
         raise Unavailable("the kernel is not a bzImage")
@@ -356,6 +363,7 @@ def prepare(root: Path, image=True):
 def prepare_image(root: Path, release: str):
     """Makes what QEMU boots, and an index of the modules."""
     images = [root / "boot" / f"vmlinuz-{release}",
+              root / "boot" / f"vmlinux-{release}",
               root / "usr/lib/modules" / release / "vmlinuz"]
     image = next((p for p in images if p.exists()), None)
     if not image:

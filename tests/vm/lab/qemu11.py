@@ -12,6 +12,7 @@ import re
 import subprocess
 
 from . import kernels
+from .arch import AMD64
 from .kernels import Unavailable
 
 SUITES = ("trixie", "trixie-backports")
@@ -71,8 +72,10 @@ def find() -> tuple:
     return tuple(command(root)), ""
 
 
-def get() -> tuple:
+def get(arch=AMD64) -> tuple:
     """The command that runs such a QEMU: the machine's own, or the cache's."""
+    if arch != AMD64:
+        raise Unavailable(f"the model of the device is not run on {arch.debian}")
     argv, why = find()
     if not argv:
         raise Unavailable("the model of the device needs QEMU 10.1 or later, "

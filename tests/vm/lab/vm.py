@@ -18,17 +18,18 @@ import subprocess
 import time
 from pathlib import Path
 
+from . import cross
+from .arch import AMD64
 from .kernels import Kernel, Unavailable
 
-QEMU = os.environ.get("IVSHMEM_QEMU", "qemu-system-x86_64")
+QEMU, = cross.qemu(AMD64)
 # A busy machine makes a VM slow; this is the most that a boot may take.
 BOOT_TIMEOUT = 120
 RUN_TIMEOUT = 60
 
-APPEND = ("console=ttyS0 loglevel=5 panic=-1 panic_on_warn=1 oops=panic "
-          "printk.devkmsg=on watchdog_thresh=60 "
-          "rcupdate.rcu_cpu_stall_timeout=120 cryptomgr.notests "
-          "mitigations=off tsc=reliable no_timer_check nokaslr")
+APPEND = ("loglevel=5 panic=-1 panic_on_warn=1 oops=panic printk.devkmsg=on "
+          "watchdog_thresh=60 rcupdate.rcu_cpu_stall_timeout=120 "
+          "cryptomgr.notests mitigations=off nokaslr")
 
 # What the lab's own kernels are told beyond that. While identify_cpu() looks
 # anew whether there are five levels of page tables, KASAN takes an interrupt's
@@ -204,11 +205,13 @@ class VM:
 
     def __init__(self, kernel: Kernel, initrd: Path, folder: Path, name="vm",
                  machine="q35", cpus=1, memory="512M", devices=(), append="",
-                 program=(QEMU,), qemu=(), shell=False):
+                 program=(), qemu=(), shell=False):
         self.kernel, self.initrd, self.name = kernel, initrd, name
-        self.machine, self.cpus, self.memory = machine, cpus, memory
+        self.machine = kernel.arch.machines.get(machine, machine)
+        self.cpus, self.memory = cpus, memory
         self.devices, self.append = devices, append
-        self.program, self.qemu_options = program, qemu
+        self.program = program or cross.qemu(kernel.arch)
+        self.qemu_options = qemu
         self.folder = folder / name
         self.shell_socket = self.folder / "shell" if shell else None
         self.log_file = self.folder / "console.log"
@@ -242,16 +245,18 @@ class VM:
 
     def command(self, agent: int, monitor: int):
         accel = os.environ.get("IVSHMEM_ACCEL", "tcg")
+        arch = self.kernel.arch
         argv = [*self.program, "-no-user-config", "-nodefaults", "-accel", accel,
-                "-machine", self.machine, "-cpu", "max", "-smp", self.cpus,
+                "-machine", self.machine, "-cpu", arch.cpu, "-smp", self.cpus,
                 "-m", self.memory, "-display", "none", "-nic", "none",
                 "-no-reboot", "-kernel", self.kernel.vmlinux,
                 "-initrd", self.initrd, "-append", " ".join((
-                    APPEND, OWN.get(self.kernel.name, ""), self.append)),
+                    f"console={arch.console}", APPEND, arch.append,
+                    OWN.get(self.kernel.name, ""), self.append)),
                 "-chardev", f"file,id=console,path={self.log_file}",
                 "-serial", "chardev:console",
                 "-chardev", f"socket,id=agent,fd={agent}",
-                "-serial", "chardev:agent",
+                *arch.serial,
                 "-chardev", f"socket,id=monitor,fd={monitor}",
                 "-mon", "chardev=monitor,mode=control"]
         if self.shell_socket:
