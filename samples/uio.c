@@ -9,6 +9,7 @@
  * rung, COUNT times. Where the registers can be mapped, it rings itself first,
  * so that one machine is enough to see it work.
  */
+#include <endian.h>
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -17,7 +18,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-/* Registers of map 0, in words. */
+/* Registers of map 0, in words, little-endian. */
 #define POSITION	2
 #define DOORBELL	3
 
@@ -49,7 +50,7 @@ static size_t map_size(const char *node, int number)
 int main(int argc, char **argv)
 {
 	volatile uint32_t *regs;
-	uint32_t interrupts;
+	uint32_t interrupts, position;
 	char *mem, text[33];
 	int fd, i;
 
@@ -70,9 +71,10 @@ int main(int argc, char **argv)
 	/* Less than a page, so it may share one with another device. */
 	regs = map(fd, 0, map_size(argv[1], 0));
 	if (regs != MAP_FAILED) {
-		printf("I am peer %u\n", regs[POSITION]);
+		position = le32toh(regs[POSITION]);
+		printf("I am peer %u\n", position);
 		fflush(stdout);
-		regs[DOORBELL] = regs[POSITION] << 16;
+		regs[DOORBELL] = htole32(position << 16);
 	}
 
 	for (i = atoi(argv[2]); i > 0; i--) {
