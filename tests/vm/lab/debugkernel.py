@@ -41,7 +41,7 @@ def configs(name: str) -> list:
 
 def make(source: Path, *args, log=None):
     """Runs make in the source, below the priority of the tests beside it."""
-    argv = ["nice", "-n", "10", "make", "-C", source, f"-j{os.cpu_count()}",
+    argv = ["nice", "-n", "19", "make", "-C", source, f"-j{os.cpu_count()}",
             *args]
     done = subprocess.run([str(a) for a in argv], text=True, check=False,
                           stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
