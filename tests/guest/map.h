@@ -8,6 +8,7 @@
 
 #include <sys/resource.h>
 #include <sys/stat.h>
+#include <sys/utsname.h>
 
 #include "dev.h"
 #include "kmod/pagewalk.h"
@@ -85,15 +86,33 @@ static inline unsigned char *map_any(int fd, size_t size)
 	return mmap(NULL, size, RW, MAP_SHARED, fd, map_is_uio() ? SMALL : 0);
 }
 
-/* The same, at an address that huge entries can be had at. */
+static inline bool map_has_thp(void)
+{
+	return access("/sys/kernel/mm/transparent_hugepage", F_OK) == 0;
+}
+
+/*
+ * Whether the kernel chooses addresses at which huge entries can be had: 5.10 does
+ * so for DAX alone.
+ */
+static inline bool map_is_chosen(void)
+{
+	struct utsname uts;
+
+	NEED(uname(&uts) == 0);
+	return !map_is_uio() && map_has_thp() &&
+	       strncmp(uts.release, "5.10.", 5) != 0;
+}
+
+/* As map_any(), at an address at which huge entries can be had. */
 static inline unsigned char *map_aligned(int fd, size_t size)
 {
 	unsigned char *mem;
 
-	if (!map_is_uio())
+	if (map_is_chosen())
 		return map_any(fd, size);
 	mem = mmap(map_place(size, 0), size, RW, MAP_SHARED | MAP_FIXED, fd,
-		   SMALL);
+		   map_is_uio() ? SMALL : 0);
 	NEED(mem != MAP_FAILED);
 	return mem;
 }

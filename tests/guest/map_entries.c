@@ -92,7 +92,11 @@ static void test_offset(int fd)
 
 	if (map_is_uio() || size < 2 * HUGE)
 		return;
-	mem = mmap(NULL, length, RW, MAP_SHARED, fd, SMALL);
+	if (map_is_chosen())
+		mem = mmap(NULL, length, RW, MAP_SHARED, fd, SMALL);
+	else
+		mem = mmap(map_place(length, SMALL), length, RW,
+			   MAP_SHARED | MAP_FIXED, fd, SMALL);
 	NEED(mem != MAP_FAILED);
 	EXPECT_EQ((uintptr_t)mem % HUGE, SMALL);
 	check_touch(mem, length, false);
