@@ -17,6 +17,9 @@ DKMS_SRC = $(DESTDIR)/usr/src/ivshmem-$(VERSION)
 # What check-matrix boots.
 KERNELS	?= 5.10,5.10-cloud,5.10-rt,6.1,6.1-cloud,6.1-rt,6.12,6.12-cloud,6.12-rt,newest
 
+# Where ours goes is not where the kernel's goes.
+KBUILD	= -C $(KDIR) M=$(CURDIR) O=
+
 PYTEST	= env -u MAKEFLAGS -u MAKELEVEL $(PYTHON) -m pytest -n $(JOBS)
 
 all: tools modules ## Build the tools, and the module for KDIR
@@ -29,13 +32,13 @@ modules: ## Build ivshmem.ko for the running kernel, or for KDIR=headers
 	@test -e $(KDIR)/Makefile || { echo "No kernel headers in $(KDIR):" \
 		"install linux-headers-$$(uname -r), or name others with KDIR=" >&2; \
 		exit 1; }
-	$(MAKE) -C $(KDIR) M=$(CURDIR) modules
+	$(MAKE) $(KBUILD) modules
 
 tools: ## Build libivshmem, ivshmemctl, ivshmem-server and the samples
 	$(MAKE) -C tools
 
 install: all ## Install module, tools and manual pages (DESTDIR=, prefix=)
-	$(MAKE) -C $(KDIR) M=$(CURDIR) INSTALL_MOD_PATH=$(DESTDIR) modules_install
+	$(MAKE) $(KBUILD) INSTALL_MOD_PATH=$(DESTDIR) modules_install
 	test -n "$(DESTDIR)" || \
 		depmod $$(modinfo -F vermagic ivshmem.ko | cut -d' ' -f1)
 	$(MAKE) -C tools install
@@ -120,7 +123,7 @@ deps: ## Install the packages that the tests need
 	@tests/install-deps check
 
 clean: ## Remove everything that was built
-	test ! -e $(KDIR)/Makefile || $(MAKE) -C $(KDIR) M=$(CURDIR) clean
+	test ! -e $(KDIR)/Makefile || $(MAKE) $(KBUILD) clean
 	rm -rf $(O)
 
 .PHONY: all help modules tools install dkms-source dkms-install dkms-uninstall \

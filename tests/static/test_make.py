@@ -2,8 +2,12 @@
 """The front door: what make says and does on a machine as it is."""
 
 import re
+import shutil
 import subprocess
 
+import pytest
+
+from lab import kernels
 from lab.build import TOP, clean_env
 
 TEXTS = [TOP / "README.md", TOP / "CONTRIBUTING.md", *TOP.glob(".ci/*"),
@@ -39,6 +43,31 @@ def test_no_headers(tmp_path):
     assert done.returncode == 2
     assert re.match(rf"No kernel headers in {tmp_path}/none: install "
                     r"linux-headers-\S+, or name others with KDIR=\n", done.stderr)
+
+
+def test_install(tmp_path):
+    """make install puts module, programs and manual pages below DESTDIR, and
+    nothing elsewhere."""
+    try:
+        kernel = kernels.get("6.1")
+    except kernels.Unavailable as err:
+        pytest.skip(str(err))
+    source, root = tmp_path / "source", tmp_path / "root"
+    shutil.copytree(TOP, source, ignore=shutil.ignore_patterns(
+        ".git", "build", "tests", "*.o", "*.cmd"))
+    done = run("make", "install", f"KDIR={kernel.kdir}", f"O={tmp_path}/out",
+               f"DESTDIR={root}", "prefix=/usr", *kernel.make_flags, cwd=source)
+    assert not done.returncode, done.stderr
+    files = {str(path.relative_to(root)) for path in root.rglob("*")
+             if path.is_file()}
+    [module] = [name for name in files if not name.startswith("usr/")]
+    assert re.fullmatch(rf"lib/modules/{re.escape(kernel.release)}/"
+                        r"(extra|updates)/ivshmem\.ko", module)
+    for name in ("bin/ivshmemctl", "share/man/man1/ivshmemctl.1",
+                 "share/man/man4/ivshmem.4", "include/linux/ivshmem.h"):
+        assert f"usr/{name}" in files
+    done = run(root / "usr/bin/ivshmemctl", "--version")
+    assert done.stdout.startswith("ivshmemctl ")
 
 
 def test_install_deps(tmp_path):
