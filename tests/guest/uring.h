@@ -3,6 +3,7 @@
 #ifndef URING_H
 #define URING_H
 
+#include <endian.h>
 #include <poll.h>
 
 #include <linux/io_uring.h>
@@ -110,7 +111,10 @@ static inline struct io_uring_sqe op_poll(int fd, unsigned int flags)
 {
 	return (struct io_uring_sqe){
 		.opcode = IORING_OP_POLL_ADD, .fd = fd,
-		.poll32_events = POLLIN, .len = flags,
+		/* Big-endian kernels swap its halves: it once had 16 bits. */
+		.poll32_events = htobe16(POLLIN) == POLLIN ? POLLIN << 16 :
+				 POLLIN,
+		.len = flags,
 	};
 }
 
