@@ -73,11 +73,7 @@ def fixture_server(server_program, folder):
                 assert not os.path.lexists(one.path)
     finally:
         for one in servers:
-            for client in one.clients:
-                client.close()
-            if one.process.poll() is None:
-                one.process.kill()
-                one.process.wait()
+            one.destroy()
 
 
 @pytest.fixture(name="run")

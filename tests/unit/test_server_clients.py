@@ -427,10 +427,7 @@ def test_no_memory(folder):
         running.leave_all()
         running.end()
     finally:
-        for client in running.clients:
-            client.close()
-        running.process.kill()
-        running.process.wait()
+        running.destroy()
 
 
 @AS_ROOT

@@ -48,9 +48,7 @@ def test_crowd(programs, folder, peers, vectors):
             running.end()
         finally:
             clients.kill()
-            if running.process.poll() is None:
-                running.process.kill()
-                running.process.wait()
+            running.destroy()
 
 
 class Witness:
@@ -120,7 +118,4 @@ def test_connects(programs, folder):
         running.leave_all()
         running.end()
     finally:
-        for client in running.clients:
-            client.close()
-        running.process.kill()
-        running.process.wait()
+        running.destroy()

@@ -49,9 +49,7 @@ def fixture_start(program, folder):
                 one.end()
     finally:
         for one in servers:
-            if one.process.poll() is None:
-                one.process.kill()
-                one.process.wait()
+            one.destroy()
 
 
 def process_status(running):
