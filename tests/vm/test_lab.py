@@ -8,7 +8,7 @@ import pytest
 from lab import kernels, mistakes, qemu11, tap
 from lab.cluster import guest
 from lab.model import ModelDevice
-from lab.vm import BootDied, Plain, VMDied, VMError
+from lab.vm import VM, BootDied, Plain, VMDied, VMError
 
 
 def test_commands(vm):
@@ -49,11 +49,25 @@ def test_panic(vms):
     vm.destroy()
 
 
-def test_dead_boot(vms):
-    """A kernel that dies by itself is booted once more, and that is told."""
+@pytest.mark.parametrize("deaths", [1, 2])
+def test_dead_boot(vms, monkeypatch, deaths):
+    """A kernel that dies by itself is booted once more, and that is told; one that
+    dies again is not."""
+    appends = iter(["rdinit=/absent"] * deaths + [""])
+    start = VM.start
+
+    def start_dying(vm):
+        vm.append = next(appends)
+        return start(vm)
+
+    monkeypatch.setattr(VM, "start", start_dying)
     with pytest.warns(UserWarning, match="booted again: (?s:.*)root fs"):
-        with pytest.raises(BootDied, match="Unable to mount root fs"):
-            vms(guest([], append="rdinit=/absent"))
+        if deaths == 1:
+            assert vms(guest([]))[0].check("echo alive") == "alive\n"
+        else:
+            with pytest.raises(BootDied, match="Unable to mount root fs"):
+                vms(guest([]))
+    assert list(appends) == [""] * (deaths - 1)
 
 
 @pytest.mark.only_on("6.12")
