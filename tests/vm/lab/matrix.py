@@ -18,8 +18,8 @@ What ran on which kernel
 ========================
 
 A lane is a file of ``tests/vm`` or ``tests/static``. Here stands how many of its
-tests passed, failed or were skipped when ``make check-matrix`` ran it on a kernel.
-Tests that need no kernel are not counted.
+tests passed, failed or were skipped when it was run last on a kernel, which need not
+have been in one run with the others. Tests that need no kernel are not counted.
 
 """
 NOT_RUN = "not run"
