@@ -114,7 +114,8 @@ def table(rows):
     for name, r in rows.items():
         lines.append(f"{name:24}{r['cache']:>6}{entry_text(r['entry']):>8}"
                      f"{r['map_ns'] / 1e6:>10.2f}{r['touch_ns'] / 1e6:>10.1f}"
-                     f"{r['again_ns'] / 1e6:>10.1f}{r['faults']:>9}{r['instructions'] / 1e6:>9.1f}")
+                     f"{r['again_ns'] / 1e6:>10.1f}{r['faults']:>9}"
+                     f"{r['instructions'] / 1e6:>9.1f}")
     ours, slow = (rows[n] for n in ("ivshmem: /dev/ivshmem0",
                                     "a fault for each page"))
     lines.append(

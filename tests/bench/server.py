@@ -169,7 +169,7 @@ def svg(rows):
 def main():
     """Measures, prints, writes."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--loads", 
+    parser.add_argument("--loads",
                         default="10x8,30x8,100x8,1000x8,10x64,100x64",
                         help="peers x vectors (default: %(default)s)")
     parser.add_argument("--qemu", action="store_true",
