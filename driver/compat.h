@@ -41,6 +41,17 @@
 	wait_event_killable(wq, condition)
 #endif
 
+#ifdef HAVE_SAFE_MBIND
+#define compat_huge_is_safe		true
+#else
+/*
+ * Any program can call mbind(), whose MPOL_MF_STRICT takes what a huge entry points
+ * at for a page of the kernel's own, special or not, and oopses. A driver cannot
+ * come between.
+ */
+#define compat_huge_is_safe		(!IS_ENABLED(CONFIG_NUMA))
+#endif
+
 /*
  * What a program asks to map, and what it gets. Kernels hand out a VMA for that,
  * or, first of all to UIO, a description of one. UIO core has that VMA already, and

@@ -26,15 +26,10 @@
 #include "compat.h"
 #include "ivshmem.h"
 
-/*
- * With CONFIG_NUMA any program can call mbind(), whose MPOL_MF_STRICT takes what
- * a huge entry points at for a page of the kernel's own, special or not, and
- * oopses. A driver cannot come between.
- */
-static bool ivshmem_mmap_huge = !IS_ENABLED(CONFIG_NUMA);
+static bool ivshmem_mmap_huge = compat_huge_is_safe;
 module_param_named(huge, ivshmem_mmap_huge, bool, 0444);
 MODULE_PARM_DESC(huge,
-		 "Map the memory by 2 MiB entries where the kernel can: not safe with CONFIG_NUMA (default no there, else yes)");
+		 "Map the memory by 2 MiB entries where the kernel can (default yes where mbind() is safe with them)");
 
 const enum ivshmem_cache_mode ivshmem_mmap_cache_mode = IVSHMEM_CACHE_WRITE_BACK;
 

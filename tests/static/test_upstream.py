@@ -152,8 +152,10 @@ def test_old_tree(tree, tmp_path):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         text = (tree / name).read_text()
         (tmp_path / name).write_text(text.replace("copy_splice_read", "x"))
+    (tmp_path / "Makefile").write_text("kernelversion: ; @echo 7.3.3\n")
     done = subprocess.run([TOP / "packaging/upstream", tmp_path,
                            tmp_path / "out"], text=True, check=False,
                           stderr=subprocess.PIPE)
     assert done.returncode == 1 and not (tmp_path / "out").exists()
-    assert done.stderr.endswith("it is without HAVE_COPY_SPLICE_READ\n")
+    assert done.stderr.endswith("it is without HAVE_COPY_SPLICE_READ, "
+                                "HAVE_SAFE_MBIND\n")

@@ -484,7 +484,8 @@ def test_map_calls(machine, lab):
     guestmod.load(lab, vm, "pagewalk")
     vm.check("modprobe brd rd_nr=1 rd_size=1024")
     run_guest_program(vm, "map_calls", machine.node("stock"), 8 << 20,
-                      next(settings(vm)), int(debuggers_see_it(vm)), timeout=180)
+                      next(settings(vm)), int(debuggers_see_it(vm)), 1,
+                      timeout=180)
 
 
 @pytest.mark.parametrize("machine", ["q35"], indirect=True)

@@ -10,8 +10,8 @@ import pytest
 from lab import guestmod
 from lab.arch import AMD64, ARM64
 from lab.cluster import guest
-from lab.entries import (can_be_huge, configured, debuggers_see_it, settings,
-                         with_huge)
+from lab.entries import (can_be_huge, configured, debuggers_see_it,
+                         mbind_is_safe, settings, with_huge)
 from lab.tap import run_guest_program
 from lab.vm import Plain
 
@@ -134,7 +134,9 @@ def check_calls(vm, node, debuggers):
     vm.check("modprobe brd rd_nr=1 rd_size=1024")
     for largest in settings(vm):
         run_guest_program(vm, "map_calls", node, 16 * MB, largest,
-                          int(debuggers), timeout=180)
+                          int(debuggers),
+                          int(largest < 2 * MB or mbind_is_safe(vm.kernel)),
+                          timeout=180)
 
 
 @pytest.mark.parametrize("node", NODES)

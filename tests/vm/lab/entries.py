@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """What page table entries a mapping is to have; see Documentation/design.rst."""
 
+import re
+
 KB, MB = 1 << 10, 1 << 20
 
 
@@ -15,6 +17,12 @@ def can_be_huge(kernel):
     return configured(kernel, "ARCH_SUPPORTS_PMD_PFNMAP")
 
 
+def mbind_is_safe(kernel):
+    """Whether mbind() knows what huge entries of a driver are."""
+    version = tuple(int(n) for n in re.findall(r"\d+", kernel.release)[:3])
+    return version >= (7, 3, 4) or not configured(kernel, "NUMA")
+
+
 def with_huge(vm, huge=1):
     """Loads the driver again, and has it make huge entries, or none."""
     vm.check(f"rmmod ivshmem && modprobe ivshmem huge={huge}")
@@ -23,7 +31,7 @@ def with_huge(vm, huge=1):
 def settings(vm):
     """Yields how large the largest entry is: as the driver decides, and where it
     can be told otherwise, so too."""
-    decides = 0 if configured(vm.kernel, "NUMA") else 1
+    decides = int(mbind_is_safe(vm.kernel))
     parameter = vm.check("cat /sys/module/ivshmem/parameters/huge")
     assert parameter == "NY"[decides] + "\n"
     if not can_be_huge(vm.kernel):
