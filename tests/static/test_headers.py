@@ -9,6 +9,7 @@ import pytest
 
 from lab.build import TOP
 
+HEADER = TOP / "include/uapi/linux/ivshmem.h"
 UAPI = ["-I", TOP / "include/uapi"]
 LIBRARY = [*UAPI, "-I", TOP / "tools/libivshmem"]
 
@@ -40,17 +41,20 @@ def compile_text(argv, text: str, tmp_path, name="test"):
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_uapi(compiler, tmp_path):
     """The uapi header stands alone, twice, and its macros are usable."""
-    compile_text([*COMPILERS[compiler], *UAPI], """
+    calls = re.findall(r"#define (IVSHMEM_\w+)\s+_IO", HEADER.read_text())
+    assert len(calls) >= 5
+    compile_text([*COMPILERS[compiler], *UAPI], f"""
 #include <linux/ivshmem.h>
 #include <linux/ivshmem.h>
-unsigned int test(void);
-unsigned int test(void)
-{
+unsigned long test(void);
+unsigned long test(void)
+{{
 	struct ivshmem_info info;
 	info.size = 0;
-	return IVSHMEM_DOORBELL(IVSHMEM_MAX_PEER, 1) + (unsigned int)info.size +
-	       (IVSHMEM_WAIT_FOREVER != 0) + IVSHMEM_ANY_VECTOR;
-}
+	return IVSHMEM_DOORBELL(IVSHMEM_MAX_PEER, 1) + (unsigned long)info.size +
+	       (IVSHMEM_WAIT_FOREVER != 0) + IVSHMEM_ANY_VECTOR +
+	       {" + ".join(calls)};
+}}
 """, tmp_path)
 
 
@@ -95,7 +99,7 @@ def test_abi(bits, tmp_path):
                "IVSHMEM_WAIT_RING": 1, "IVSHMEM_SUBSCRIBE_ALL": 1}
     # None is forgotten here; those that are left hold nothing.
     names = re.findall(r"^(?:#define\s+|\t)(IVSHMEM_\w+)",
-                       (TOP / "include/uapi/linux/ivshmem.h").read_text(), re.M)
+                       HEADER.read_text(), re.M)
     assert set(names) == ({name.partition("(")[0] for name in numbers}
                           | {"IVSHMEM_IOC_TYPE"})
     text = "#include <stddef.h>\n#include <linux/ivshmem.h>\n"
