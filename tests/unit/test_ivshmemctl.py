@@ -397,6 +397,14 @@ def test_closed_streams(fake, fd, stream, args):
     assert fake.memory.read_bytes() == before
 
 
+def test_closed_errors(fake):
+    """Nor is what goes wrong written into the memory."""
+    before = fake.memory.read_bytes()
+    with fake.start("ring", "0", "4", preexec_fn=lambda: os.close(2)) as process:
+        assert process.wait() == 1
+    assert fake.memory.read_bytes() == before
+
+
 UNPLUGGED = b"ivshmemctl: /dev/ivshmem0: No such device (was it unplugged?)\n"
 
 
