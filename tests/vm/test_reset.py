@@ -2,13 +2,15 @@
 """Resets, errors of the bus and a machine that sleeps, while programs use the
 device."""
 
+import os
+
 import pytest
 
 from lab import guestmod
 from lab.cluster import guest
 from lab.model import ModelDevice
 from lab.tap import judge, run_guest_program
-from lab.vm import Doorbell
+from lab.vm import Doorbell, serve
 
 PORT = ("-device", "pcie-root-port,id=rp0,slot=1")
 ADDRESS = "0000:01:00.0"
@@ -63,16 +65,16 @@ class Use:
     """Programs that use a device while it is reset so many times."""
 
     def __init__(self, vm, resets=1):
-        self.vm, (self.node, peer) = vm, nodes(vm)
+        self.node, peer = nodes(vm)
         self.job = vm.start_job(f"/tests/reset {self.node} {resets} {peer}")
         self.job.expect("^# ready$")
 
     def judge(self):
         """They have noticed nothing but that each vector has counted."""
         judge("reset", *self.job.wait(180))
-        name = self.node.removeprefix("/dev/")
-        mode = self.vm.check(f"cat /sys/class/misc/{name}/irq_mode")
-        run_guest_program(self.vm, "basic", self.node,
+        vm, name = self.job.vm, self.node.removeprefix("/dev/")
+        mode = vm.check(f"cat /sys/class/misc/{name}/irq_mode")
+        run_guest_program(vm, "basic", self.node,
                           *{"msix\n": [], "intx\n": ["pin"]}[mode])
 
 
@@ -164,22 +166,39 @@ def need_pm_test(vm):
         pytest.skip("the kernel cannot stop on its way to sleep (PM_DEBUG)")
 
 
-def sleep(vm, state, level):
-    """Lets the machine go to sleep as far as a level, and come back."""
-    vm.check("echo 0 > /sys/module/suspend/parameters/pm_test_delay")
-    vm.check(f"echo {level} > /sys/power/pm_test")
-    vm.check(f"echo {state} > /sys/power/state", 120)
-    vm.check("echo none > /sys/power/pm_test")
-
-
-@pytest.mark.parametrize("state, level", [
-    ("freeze", "devices"), ("mem", "core"), ("disk", "devices")])
+@pytest.mark.parametrize("state, level", [("mem", "core"), ("disk", "devices")])
 def test_sleep(either, state, level):
-    """All of it but the last step, from which this machine does not wake."""
+    """All of it but the last step, which takes more of a machine."""
     need_state(either, state)
     need_pm_test(either)
     use = Use(either)
-    sleep(either, state, level)
+    either.check("echo 0 > /sys/module/suspend/parameters/pm_test_delay")
+    either.check(f"echo {level} > /sys/power/pm_test")
+    either.check(f"echo {state} > /sys/power/state", 120)
+    either.check("echo none > /sys/power/pm_test")
+    use.judge()
+
+
+@pytest.mark.not_on("arm64", reason="the agent's line does not wake the machine")
+def test_suspend_to_idle(either):
+    """The processors idle until somebody calls."""
+    need_state(either, "freeze")
+    # The kernel has the word on when it is idle, for the console that goes on.
+    if either.run("echo 1 > /sys/power/pm_debug_messages").rc:
+        pytest.skip("the kernel does not say when it sleeps (PM_DEBUG)")
+    either.check("echo N > /sys/module/printk/parameters/console_suspend; "
+                 "echo 8 > /proc/sys/kernel/printk; "
+                 "echo enabled > /sys/class/tty/ttyS1/power/wakeup")
+    use = Use(either)
+    start = either.mark("suspend to idle")
+    job = either.start_job("echo freeze > /sys/power/state")
+    assert serve(lambda: "PM: suspend-to-idle" in either.log()[start:], 120,
+                 either)
+    assert job.running
+    either.check("true", 120)
+    job.wait(120).check()
+    either.check("echo 5 > /proc/sys/kernel/printk; "
+                 "echo 0 > /sys/power/pm_debug_messages")
     use.judge()
 
 
@@ -196,4 +215,31 @@ def test_suspend_to_ram(vms, kernel):
     vm.event("SUSPEND", 120)
     vm.qmp("system_wakeup")
     assert job.wait(120).rc == 0
+    use.judge()
+
+
+def test_hibernation(vms, tmp_path):
+    """The machine is off. When it wakes, the device has forgotten all, and is
+    another peer than before."""
+    disk = tmp_path / "disk"
+    disk.touch()
+    os.truncate(disk, 1 << 30)
+    machine = guest([Doorbell(), Doorbell(id="iv1")], cpus=2,
+                    modules=["virtio_pci", "virtio_blk"],
+                    qemu=("-drive", f"file={disk},format=raw,if=virtio"))
+    find_disk = ("modprobe -a virtio_pci virtio_blk; "
+                 "while [ ! -b /dev/vda ]; do sleep 0.05; done")
+    positions = "cat /sys/class/misc/ivshmem*/position"
+    cluster = vms(machine)
+    old = cluster[0]
+    need_state(old, "disk")
+    old.check(f"{find_disk}; mkswap /dev/vda && swapon /dev/vda")
+    use = Use(old)
+    assert old.check(positions) == "0\n1\n"
+    old.hibernate()
+    new, = cluster.add(machine)
+    new.check(find_disk)
+    assert new.check(positions) == "2\n3\n"
+    new.wake(old, "vda")
+    assert new.check(positions) == "2\n3\n"
     use.judge()

@@ -287,11 +287,29 @@ class VM:
             raise VMError(f"{self.name}: migration does not end")
         if old.qmp("query-migrate")["status"] != "completed":
             raise VMError(f"{self.name}: {old.qmp('query-migrate')}")
+        self.inherit(old)
+        self.ready = True
+        old.destroy()
+
+    def inherit(self, old: "VM"):
+        """What ran in another VM runs in this one."""
         self.jobs, self.numbers = old.jobs, old.numbers
         for job in self.jobs.values():
             job.vm = self
-        self.ready = True
-        old.destroy()
+
+    def hibernate(self):
+        """Powers off, with all that runs in its swap."""
+        self.check_log()
+        self.power_off("echo shutdown > /sys/power/disk && "
+                       "echo disk > /sys/power/state", BOOT_TIMEOUT)
+
+    def wake(self, old: "VM", swap: str):
+        """Goes on where another VM was hibernated, whose devices it has."""
+        asleep = old.jobs[old.numbers]
+        self.numbers = old.numbers
+        self.start_job(f"cat /sys/class/block/{swap}/dev > /sys/power/resume")
+        self.inherit(old)
+        asleep.wait(BOOT_TIMEOUT).check()
 
     def stop(self):
         """Unloads the module, powers off, and judges the whole log."""
@@ -303,16 +321,20 @@ class VM:
             self.run("[ ! -e /sys/module/ivshmem ] || rmmod ivshmem").check()
             self.check_leaks()
             self.check_log()
-            self.ending = True
-            self.start_job("poweroff -f")
-            if not serve(lambda: self.process.poll() is not None, 60, self):
-                raise VMError(f"{self.name}: does not power off\n{self.tail()}")
-            self.judge(self.log()[self.checked:])
-            if self.process.returncode:
-                raise VMError(f"{self.name}: QEMU exit status "
-                              f"{self.process.returncode}\n{self.qemu_log()}")
+            self.power_off("poweroff -f")
         finally:
             self.destroy()
+
+    def power_off(self, command: str, timeout=RUN_TIMEOUT):
+        """Runs a command that ends it, and judges the rest of its log."""
+        self.ending = True
+        self.start_job(command)
+        if not serve(lambda: self.process.poll() is not None, timeout, self):
+            raise VMError(f"{self.name}: does not power off\n{self.tail()}")
+        self.judge(self.log()[self.checked:])
+        if self.process.returncode:
+            raise VMError(f"{self.name}: QEMU exit status "
+                          f"{self.process.returncode}\n{self.qemu_log()}")
 
     def check_leaks(self):
         """Looks for memory that nobody points to, if the kernel can tell.
