@@ -13,6 +13,7 @@ NODE = "/dev/ivshmem0"
 DRIVER = "/sys/bus/pci/drivers/ivshmem"
 CYCLES = 8
 LEAKS = 150
+LOADS = 40
 
 # What fails in probe, by the names it has had; the error, and the reason that the
 # log gives.
@@ -201,6 +202,24 @@ def test_leak(vm, lab):
     vm.check(f"for i in $(seq {LEAKS}); do {bind} || exit; {unbind}; done",
              timeout=120)
     assert inodes(vm) < before + LEAKS / 2
+    unload(vm)
+
+
+@pytest.mark.parametrize("symbol", ["kern_mount", "__pci_register_driver"])
+def test_load_failure(vm, lab, symbol):
+    """A module that cannot be loaded leaves nothing, not even the inode of the
+    file system that it has."""
+    guestmod.load(lab, vm, "refuse", symbol=symbol, error=-ENOMEM,
+                  comm="modprobe", most=10 * LOADS)
+    before = inodes(vm)
+    # busybox tries each twice, as a file and as memory.
+    said_by_all = vm.check(f"for i in $(seq {LOADS}); do modprobe ivshmem 2>&1; "
+                           "[ ! -e /sys/module/ivshmem ] || exit; done", 120)
+    assert said_by_all.count("Cannot allocate memory") == LOADS
+    assert inodes(vm) < before + LOADS / 2
+    vm.check("rmmod refuse")
+    load(vm)
+    run_guest_program(vm, "basic")
     unload(vm)
 
 
