@@ -10,6 +10,7 @@ from lab.tap import judge
 from lab.vm import Plain
 
 SIZE = 32 << 20
+RESETS = 3
 DRIVER = "/sys/bus/pci/drivers/ivshmem"
 
 
@@ -39,10 +40,17 @@ def test_unbind(vms, lab):
 @pytest.mark.ci_debug
 @pytest.mark.ci_kcsan
 def test_unplug(vms, lab):
-    """The device is unplugged, and another comes in its stead."""
+    """The device is reset, which takes all entries away for a second, then it is
+    unplugged, and another comes in its stead."""
     ports = ["-device", "pcie-root-port,id=rp0,slot=1,pref64-reserve=64M"]
     device = Plain("32M", bus="rp0")
     vm = vms(guest([], qemu=ports, cpus=2))[0]
+
+    def reset_and_unplug():
+        for _ in range(RESETS):
+            vm.check("echo 1 > /sys/bus/pci/devices/0000:01:00.0/reset")
+        vm.unplug(device)
+
     guestmod.load(lab, vm, "pagewalk")
     vm.check("modprobe ivshmem")
     # On the debug kernels each takes half a minute.
@@ -51,4 +59,4 @@ def test_unplug(vms, lab):
         for seed in range(10, 10 + seeds):
             vm.plug(device)
             vm.check("while [ ! -e /dev/ivshmem0 ]; do sleep 0.05; done")
-            stress(vm, seed, largest, lambda: vm.unplug(device))
+            stress(vm, seed, largest, reset_and_unplug)
