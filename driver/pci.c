@@ -202,12 +202,30 @@ static void ivshmem_pci_remove(struct pci_dev *pdev)
 	ivshmem_device_put(ivs);
 }
 
+/*
+ * What nothing can mend. UIO has no word for that until remove(), which may never
+ * come: who reads from it is at least woken.
+ */
+static pci_ers_result_t ivshmem_pci_lose(struct ivshmem_device *ivs)
+{
+	ivshmem_device_unplug(ivs);
+	ivshmem_uio_notify(ivs);
+	return PCI_ERS_RESULT_DISCONNECT;
+}
+
 /* Ends what ivshmem_device_hold() began, once the configuration is back. */
 static void ivshmem_pci_restore(struct ivshmem_device *ivs)
 {
-	u32 position = readl(ivs->regs + IVSHMEM_REG_POSITION);
+	u32 position;
+
+	/* All of it reads as ones, and nobody is to take that for the memory. */
+	if (!pci_device_is_present(ivs->pdev)) {
+		ivshmem_pci_lose(ivs);
+		return;
+	}
 
 	/* A machine that was hibernated may have come to another server. */
+	position = readl(ivs->regs + IVSHMEM_REG_POSITION);
 	if (ivshmem_irq_present(ivs->pdev) && position <= IVSHMEM_MAX_PEER)
 		WRITE_ONCE(ivs->position, position);
 	ivshmem_irq_restore(ivs);
@@ -240,17 +258,6 @@ static void ivshmem_pci_reset_prepare(struct pci_dev *pdev)
 static void ivshmem_pci_reset_done(struct pci_dev *pdev)
 {
 	ivshmem_pci_restore(pci_get_drvdata(pdev));
-}
-
-/*
- * What nothing can mend. UIO has no word for that until remove(), which may never
- * come: who reads from it is at least woken.
- */
-static pci_ers_result_t ivshmem_pci_lose(struct ivshmem_device *ivs)
-{
-	ivshmem_device_unplug(ivs);
-	ivshmem_uio_notify(ivs);
-	return PCI_ERS_RESULT_DISCONNECT;
 }
 
 static pci_ers_result_t ivshmem_pci_error_detected(struct pci_dev *pdev,

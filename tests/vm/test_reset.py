@@ -15,6 +15,8 @@ from lab.vm import Doorbell, serve
 PORT = ("-device", "pcie-root-port,id=rp0,slot=1")
 ADDRESS = "0000:01:00.0"
 RESETS = 4
+NO_AER = pytest.mark.not_on(
+    "arm64", reason="no firmware has the port report errors")
 
 
 def boot(vms, device, servers=None, **options):
@@ -61,6 +63,16 @@ def nodes(vm):
             for path in sorted(found.split(), reverse=True)]
 
 
+def reset(vm):
+    """Resets the bus by the port above."""
+    vm.check(f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/reset")
+
+
+def error(vm):
+    """Has the port report an error for which the kernel resets the bus."""
+    assert "OK" in vm.hmp("pcie_aer_inject_error rp0 DLP")
+
+
 class Use:
     """Programs that use a device while it is reset so many times."""
 
@@ -82,7 +94,7 @@ def test_bus_reset(either):
     """By the port above: the device forgets all that it was told."""
     use = Use(either, RESETS)
     for _ in range(RESETS):
-        either.check(f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/reset")
+        reset(either)
     use.judge()
 
 
@@ -96,7 +108,7 @@ def test_signal(either):
 def test_pin_reset(pins):
     """A reset clears the mask of an interrupt pin."""
     vm, model = pins
-    vm.check(f"echo 1 > /sys/bus/pci/devices/{ADDRESS}/reset")
+    reset(vm)
     assert model.stats(0)["mask"]
     run_guest_program(vm, "intx_pair", *nodes(vm), 20)
 
@@ -106,7 +118,7 @@ def need_aer(vm):
         pytest.skip("the kernel does not handle errors of the bus")
 
 
-@pytest.mark.not_on("arm64", reason="no firmware has the port report errors")
+@NO_AER
 def test_fatal_error(either):
     """The port reports an error, the kernel resets what is behind it; twice,
     for what is restored the first time has to be kept for the next."""
@@ -115,26 +127,28 @@ def test_fatal_error(either):
     before = int(either.check(count))
     use = Use(either, 2)
     for i in 1, 2:
-        assert "OK" in either.hmp("pcie_aer_inject_error rp0 DLP")
+        error(either)
         either.check(f"i=0; until [ $({count}) = {before + i} ]; do "
                      "sleep 0.1; i=$((i + 1)); [ $i -lt 600 ] || exit 1; done",
                      120)
     use.judge()
 
 
-@pytest.mark.not_on("arm64", reason="no firmware has the port report errors")
-@pytest.mark.ci_debug
-def test_lost(slotted, lab):
+@pytest.mark.parametrize("way", [
+    reset, pytest.param(error, marks=[NO_AER, pytest.mark.ci_debug])])
+def test_lost(slotted, lab, way):
     """The device is not there after the reset: all who use it are told before
     anybody takes it away."""
-    need_aer(slotted)
+    comm = "sh"
+    if way is error:
+        need_aer(slotted)
+        comm = slotted.check("grep -h aerdrv /proc/[0-9]*/comm").strip()
     node = nodes(slotted)[0]
-    guestmod.load(
-        lab, slotted, "refuse", symbol="pci_device_is_present", error=0,
-        comm=slotted.check("grep -h aerdrv /proc/[0-9]*/comm").strip())
+    guestmod.load(lab, slotted, "refuse", symbol="pci_device_is_present", error=0,
+                  comm=comm)
     job = slotted.start_job(f"/tests/unplug {node} wait")
     job.expect("^# ready$")
-    assert "OK" in slotted.hmp("pcie_aer_inject_error rp0 DLP")
+    way(slotted)
     job.expect("^# woken$", 120)
     assert slotted.check("cat /sys/module/refuse/parameters/times") == "1\n"
     slotted.check("rmmod refuse")
@@ -145,7 +159,7 @@ def test_lost(slotted, lab):
     run_guest_program(slotted, "basic", node)
 
 
-@pytest.mark.not_on("arm64", reason="no firmware has the port report errors")
+@NO_AER
 def test_error(either):
     """An error that needs no reset."""
     need_aer(either)
