@@ -14,10 +14,12 @@ UAPI = ["-I", TOP / "include/uapi"]
 LIBRARY = [*UAPI, "-I", TOP / "tools/libivshmem"]
 
 COMPILERS = {
+    "c90": ["gcc", "-std=c90"],
     "c99": ["gcc", "-std=c99"],
     "c99-m32": ["gcc", "-std=c99", "-m32"],
     "gnu17": ["gcc", "-std=gnu17"],
     "clang-c11": ["clang-14", "-std=c11"],
+    "c++98": ["g++", "-std=c++98"],
     "c++11": ["g++", "-std=c++11"],
     "c++11-m32": ["g++", "-std=c++11", "-m32"],
     "c++20": ["g++", "-std=c++20"],

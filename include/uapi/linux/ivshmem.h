@@ -54,7 +54,7 @@
  */
 enum ivshmem_feature {
 	IVSHMEM_FEATURE_DOORBELL	= 1 << 0,
-	IVSHMEM_FEATURE_INTERRUPT	= 1 << 1,
+	IVSHMEM_FEATURE_INTERRUPT	= 1 << 1
 };
 
 /**
@@ -66,7 +66,7 @@ enum ivshmem_feature {
 enum ivshmem_irq_mode {
 	IVSHMEM_IRQ_NONE	= 0,
 	IVSHMEM_IRQ_INTX	= 1,
-	IVSHMEM_IRQ_MSIX	= 2,
+	IVSHMEM_IRQ_MSIX	= 2
 };
 
 /**
@@ -76,7 +76,7 @@ enum ivshmem_irq_mode {
  */
 enum ivshmem_cache_mode {
 	IVSHMEM_CACHE_WRITE_BACK	= 0,
-	IVSHMEM_CACHE_UNCACHED		= 1,
+	IVSHMEM_CACHE_UNCACHED		= 1
 };
 
 /**
@@ -107,7 +107,7 @@ struct ivshmem_info {
  *                      devices of the first design say so, on vector 0
  */
 enum ivshmem_event_flags {
-	IVSHMEM_EVENT_JOIN	= 1 << 0,
+	IVSHMEM_EVENT_JOIN	= 1 << 0
 };
 
 /**
@@ -149,7 +149,7 @@ struct ivshmem_event {
  *                     a wait which is tried again does not ring again
  */
 enum ivshmem_wait_flags {
-	IVSHMEM_WAIT_RING	= 1 << 0,
+	IVSHMEM_WAIT_RING	= 1 << 0
 };
 
 /**
@@ -220,7 +220,7 @@ struct ivshmem_eventfd {
  * @IVSHMEM_SUBSCRIBE_ALL: every vector, as after open(); no bitmap is given
  */
 enum ivshmem_subscribe_flags {
-	IVSHMEM_SUBSCRIBE_ALL	= 1 << 0,
+	IVSHMEM_SUBSCRIBE_ALL	= 1 << 0
 };
 
 /**
