@@ -20,6 +20,7 @@
 #include <sys/wait.h>
 
 #include "driver.h"
+#include "irq.h"
 #include "stuck.h"
 
 #define HANGUP		(POLLHUP | POLLERR)
@@ -377,24 +378,53 @@ static void test_in_use(bool own)
 	EXPECT_EQ(close(writer), 0);
 }
 
+#define USES		6
+
 static bool stop;
-static unsigned long opens[4];	/* of each kind */
+static unsigned long opens[USES];	/* of each kind */
+
+/* Rings make it readable, and so does unplugging. */
+static int choose(int fd)
+{
+	struct pollfd pfd = { .fd = fd, .events = POLLIN };
+	struct ivshmem_event event;
+
+	if (irq_subscribe(fd, 1))
+		return -1;
+	NEED(poll(&pfd, 1, -1) == 1);
+	return read(fd, &event, sizeof(event));
+}
+
+/* Whether an eventfd was signalled that was bound when the device went. */
+static bool was_told(int efd, uint32_t vector)
+{
+	struct pollfd pfd = { .fd = efd, .events = POLLIN };
+	uint64_t value;
+
+	if (poll(&pfd, 1, DEV_LONG / 1000000) != 1)
+		return false;
+	value = irq_take(efd);
+	/* Others ring vector 0. */
+	return vector ? value == 1 : value;
+}
 
 /* Opens and uses the device as fast as it can; what fails, fails with ENODEV. */
 static void *churn(void *data)
 {
-	unsigned long kind = (uintptr_t)data, odd = 0;
+	unsigned long kind = (uintptr_t)data, odd = 0, untold = 0;
 
 	while (!__atomic_load_n(&stop, __ATOMIC_ACQUIRE)) {
 		struct ivshmem_event event;
 		struct ivshmem_info info;
+		int fd = open(tap_device, O_RDWR), efd, ret;
+		bool bound = false;
 		unsigned char *mem;
-		int fd = open(tap_device, O_RDWR), ret;
 
 		if (fd < 0) {
 			odd += errno != ENOENT && errno != ENODEV;
 			continue;
 		}
+		efd = irq_eventfd();
 		__atomic_add_fetch(&opens[kind], 1, __ATOMIC_RELEASE);
 		for (;;) {
 			uint64_t count = 0;
@@ -412,6 +442,16 @@ static void *churn(void *data)
 				if (ret && errno == ETIMEDOUT)
 					ret = 0;
 				break;
+			case 3:
+				ret = irq_bind(fd, irq_second, bound ? -1 : efd);
+				if (ret)
+					break;
+				bound = !bound;
+				poll(&(struct pollfd){ efd, POLLIN, 0 }, 1, 1);
+				break;
+			case 4:
+				ret = choose(fd);
+				break;
 			default:
 				mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
 					   MAP_SHARED, fd, 0);
@@ -428,10 +468,13 @@ static void *churn(void *data)
 				break;
 		}
 		odd += ret < 0 && errno != ENODEV;
+		untold += ret < 0 && bound && !was_told(efd, irq_second);
+		close(efd);
 		close(fd);
 	}
-	tap_ok(!odd, "use %lu: %lu opens, %lu odd errors", kind, opens[kind],
-	       odd);
+	tap_ok(!odd && !untold,
+	       "use %lu: %lu opens, %lu odd errors, %lu eventfds not told", kind,
+	       opens[kind], odd, untold);
 	return NULL;
 }
 
@@ -440,7 +483,7 @@ static bool all_opened(void)
 {
 	unsigned int i;
 
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < USES; i++)
 		if (!__atomic_load_n(&opens[i], __ATOMIC_ACQUIRE))
 			return false;
 	return true;
@@ -448,14 +491,17 @@ static bool all_opened(void)
 
 static void test_churn(unsigned int cycles)
 {
-	pthread_t threads[4];
+	pthread_t threads[USES];
+	struct ivshmem_info info;
 	uint64_t end, last = tap_now() + 2 * DEV_LONG;
 	unsigned int i;
 	int fd = dev_open(O_RDWR);
 
-	size = dev_info(fd).size;
+	info = dev_info(fd);
+	size = info.size;
+	irq_second = dev_second(&info);
 	close(fd);
-	for (i = 0; i < 4; i++)
+	for (i = 0; i < USES; i++)
 		NEED(!pthread_create(&threads[i], NULL, churn,
 				     (void *)(uintptr_t)i));
 	for (i = 0; i < cycles || (!all_opened() && tap_now() < last); i++) {
@@ -470,8 +516,8 @@ static void test_churn(unsigned int cycles)
 	fd = dev_open(O_RDWR);
 	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
 	/* Those who sleep in read are to see that. */
-	end = tap_now() + DEV_LONG;
-	for (i = 0; i < 4; i++) {
+	end = tap_now() + 2 * DEV_LONG;
+	for (i = 0; i < USES; i++) {
 		while (pthread_tryjoin_np(threads[i], NULL)) {
 			if (tap_now() > end)
 				tap_bail("thread %u hangs", i);

@@ -25,6 +25,7 @@ import test_reset
 import test_samples
 import test_storm
 import test_uio
+import test_unplug
 import test_vectors
 from lab import guestmod, mistakes
 from lab.cluster import guest
@@ -118,6 +119,9 @@ EDITS = [
      "				ivshmem_irq_bind(ifile, vector, -1);\n"
      "			return -ENOMEM;\n"
      "		}}"),
+    ("irq.c",
+     "		ret = -ENODEV;\n		if (binding)",
+     "		ret = {bound too late} ? 0 : -ENODEV;\n		if (binding)"),
     ("subscribe.c",
      "		if (!links)\n			return -ENOMEM;",
      "		if (!links) {{\n"
@@ -352,7 +356,7 @@ def stock(vms):
     vm = vms(guest([Doorbell(options="addr=0x4"),
                     Plain("16M", id="iv1", options="addr=0x5")], cpus=2,
                    modules=["brd"]))[0]
-    return [vm], {}, {"vm": vm, "stock": vm, "pair": (None, vm)}
+    return [vm], {}, {"vm": vm, "stock": vm, "machine": vm, "pair": (None, vm)}
 
 
 def entries(vm, lab):
@@ -417,6 +421,8 @@ SHARED = {
          {"call": "subscribe"}),
         *[("another error", "No.*such.*device|unplugged", test_samples.test_unplug,
            {"command": command}) for command in test_samples.FAREWELLS],
+        ("bound too late", "not ok .*not told", test_unplug.test_churn,
+         {"late": "ivshmem_irq_bind"}),
         ("short padding", r"assert \(\d+, \d+\) ==", test_uio.test_padding),
         ("not left out", "uio0", test_uio.test_left_out),
         ("uncached", "not ok .*wrong_type", entries),

@@ -27,9 +27,10 @@ def test_unbind(machine):
 
 @pytest.mark.ci_debug
 @pytest.mark.ci_kcsan
-@pytest.mark.parametrize("late", ["", "ivshmem_doorbell_ring"])
+@pytest.mark.parametrize("late", ["", "ivshmem_doorbell_ring",
+                                  "ivshmem_irq_bind"])
 def test_churn(machine, lab, late):
-    """The driver comes and goes while threads open, map, ring and wait; also
+    """The driver comes and goes while threads open, map, ring, bind and wait; also
     where a thread is late between seeing the device and touching it."""
     if late:
         guestmod.load(lab, machine, "refuse", symbol=late, late=3000,
