@@ -2,7 +2,14 @@
 /*
  * IVSHMEM_WAIT. Needs a device that nobody else rings meanwhile.
  */
+#include <sched.h>
+#include <sys/wait.h>
+
 #include "dev.h"
+
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME	0x80
+#endif
 
 #define MS	UINT64_C(1000000)
 
@@ -129,6 +136,45 @@ static void test_timeout(int fd)
 			EXPECT_EQ(wait.count, count);
 		}
 	}
+}
+
+/* In a time namespace that is 2 s ahead, times are those of the initial one. */
+static int in_namespace(int fd)
+{
+	struct ivshmem_wait wait = { .count = dev_count(fd, 0) };
+	uint64_t start = tap_now();
+
+	wait.timeout_ns = start - 2 * TAP_SECOND + 30 * MS;
+	return ioctl(fd, IVSHMEM_WAIT, &wait) != -1 || errno != ETIMEDOUT ||
+	       tap_now() < start + 30 * MS || tap_now() > start + LATE;
+}
+
+static void test_namespace(int fd)
+{
+	static const char offset[] = "monotonic 2 0";
+	pid_t child = fork();
+	int offsets, status;
+
+	NEED(child >= 0);
+	if (!child) {
+		if (unshare(CLONE_NEWTIME))
+			_exit(100);
+		offsets = open("/proc/self/timens_offsets", O_WRONLY);
+		NEED(write(offsets, offset, sizeof(offset) - 1) > 0);
+		/* It is for those who are born from now on. */
+		child = fork();
+		NEED(child >= 0);
+		if (!child)
+			_exit(in_namespace(fd));
+		NEED(waitpid(child, &status, 0) == child);
+		_exit(status != 0);
+	}
+	NEED(waitpid(child, &status, 0) == child);
+	NEED(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 100)
+		tap_note("the kernel has no time namespaces");
+	else
+		EXPECT_EQ(WEXITSTATUS(status), 0);
 }
 
 /* Asleep, with each kind of timeout that does not end it, until it rings. */
@@ -306,6 +352,15 @@ static void test_ring(int fd)
 	EXPECT_ERRNO(ioctl(fd, IVSHMEM_WAIT, &wait), ETIMEDOUT);
 	EXPECT_EQ(wait.flags, 0);
 
+	/* The struct can be read only, which is noticed after that. */
+	wait.count = dev_count(fd, second);
+	wait.flags = IVSHMEM_WAIT_RING;
+	wait.doorbell = self;
+	wait.timeout_ns = tap_now() + DEV_LONG;
+	EXPECT_ERRNO(ioctl(fd, IVSHMEM_WAIT, dev_readonly(&wait, sizeof(wait))),
+		     EFAULT);
+	EXPECT_EQ(dev_count(fd, second), wait.count + 1);
+
 	/* Errors of ringing. */
 	wait.flags = IVSHMEM_WAIT_RING;
 	wait.timeout_ns = tap_now() + DEV_LONG;
@@ -369,6 +424,7 @@ int main(int argc, char **argv)
 	test_fault(fd);
 	test_differs(fd);
 	test_timeout(fd);
+	test_namespace(fd);
 	test_sleep(fd);
 	if (second)
 		test_others(fd);

@@ -182,6 +182,19 @@ MISTAKES = [
      "READ_ONCE(busy_poll_max_ns));",
      "{no bound} ? U64_MAX :\n"
      "						   READ_ONCE(busy_poll_max_ns));"),
+    ("time of the namespace", "waits", "wait.c",
+     "static int ivshmem_wait_sleep(struct ivshmem_file *ifile,\n"
+     "			      struct ivshmem_wait *wait)\n"
+     "{\n"
+     "	ktime_t end = min_t(u64, wait->timeout_ns, KTIME_MAX);",
+     "#include <linux/nsproxy.h>\n#include <linux/time_namespace.h>\n"
+     "static int ivshmem_wait_sleep(struct ivshmem_file *ifile,\n"
+     "			      struct ivshmem_wait *wait)\n"
+     "{{\n"
+     "	struct timens_offsets *offsets = &current->nsproxy->time_ns->offsets;\n"
+     "	ktime_t end = min_t(u64, wait->timeout_ns, KTIME_MAX) -\n"
+     "		      {time of the namespace} * NSEC_PER_SEC *\n"
+     "		      offsets->monotonic.tv_sec;"),
     ("not restarted", "signals", "wait.c",
      "			ret = -ERESTARTSYS;",
      "			ret = {not restarted} ? -EINTR : -ERESTARTSYS;"),
