@@ -198,6 +198,14 @@ MISTAKES = [
     ("not restarted", "signals", "wait.c",
      "			ret = -ERESTARTSYS;",
      "			ret = {not restarted} ? -EINTR : -ERESTARTSYS;"),
+    ("root alone rings", "rights", "doorbell.c",
+     "		return ret;\n	trace_ring",
+     "		return ret;\n"
+     "	if ({root alone rings} && !capable(CAP_SYS_RAWIO)) {{\n"
+     "		ivshmem_device_leave(ivs, idx);\n"
+     "		return -EPERM;\n"
+     "	}}\n"
+     "	trace_ring"),
     ("plain rings", "plain", "doorbell.c",
      "	if (!ivs->nr_ring)",
      "	if (!ivs->nr_ring && !{plain rings})"),
