@@ -182,6 +182,12 @@ MISTAKES = [
      "READ_ONCE(busy_poll_max_ns));",
      "{no bound} ? U64_MAX :\n"
      "						   READ_ONCE(busy_poll_max_ns));"),
+    ("does not yield", "busy", "wait.c",
+     "		cond_resched();\n",
+     "		if (!{does not yield})\n			cond_resched();\n"),
+    ("deaf to signals", "busy", "wait.c",
+     "!signal_pending(current) &&\n",
+     "(!signal_pending(current) || {deaf to signals}) &&\n"),
     ("time of the namespace", "waits", "wait.c",
      "static int ivshmem_wait_sleep(struct ivshmem_file *ifile,\n"
      "			      struct ivshmem_wait *wait)\n"
