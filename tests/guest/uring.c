@@ -6,6 +6,9 @@
 #include "irq.h"
 #include "uring.h"
 
+/* Newer than some headers. */
+#define OP_READ_MULTISHOT	49
+
 static unsigned int threads(void)
 {
 	DIR *dir = opendir("/proc/self/task");
@@ -64,6 +67,71 @@ static void test_read(void)
 	irq_fire(1);
 	EXPECT_EQ(result(4), sizeof(*events));
 	EXPECT_EQ(events[0].vector, 1);
+	close(fd);
+}
+
+/* Into a buffer, and from a file, that the ring knows beforehand. */
+static void test_registered(void)
+{
+	static struct ivshmem_event events[4];
+	struct iovec iov = { events, sizeof(events) };
+	int fd = dev_open(O_RDWR);
+	struct io_uring_sqe sqe = op_read(0, events + 1, sizeof(*events));
+
+	NEED(!syscall(__NR_io_uring_register, ring.fd, IORING_REGISTER_BUFFERS,
+		      &iov, 1));
+	NEED(!syscall(__NR_io_uring_register, ring.fd, IORING_REGISTER_FILES,
+		      &fd, 1));
+	/* It keeps the file open. */
+	close(fd);
+	sqe.opcode = IORING_OP_READ_FIXED;
+	sqe.flags = IOSQE_FIXED_FILE;
+	POISON(events);
+	submit(sqe, 1);
+	EXPECT(pending());
+	irq_fire(irq_second);
+	EXPECT_EQ(result(1), sizeof(*events));
+	EXPECT_EQ(events[1].vector, irq_second);
+	EXPECT_EQ(events[1].count, irq_count(irq_second));
+	NEED(!syscall(__NR_io_uring_register, ring.fd, IORING_UNREGISTER_FILES,
+		      NULL, 0));
+	NEED(!syscall(__NR_io_uring_register, ring.fd, IORING_UNREGISTER_BUFFERS,
+		      NULL, 0));
+}
+
+/* One request that completes for each event, where the kernel has it (6.7). */
+static void test_multishot(void)
+{
+	static struct ivshmem_event events[8];
+	int fd = dev_open(O_RDWR);
+	struct io_uring_cqe cqe;
+	unsigned int i, buffer;
+
+	submit((struct io_uring_sqe){
+		.opcode = IORING_OP_PROVIDE_BUFFERS, .fd = 8,
+		.addr = (uintptr_t)events, .len = sizeof(*events),
+	}, 1);
+	EXPECT_EQ(result(1), 0);
+	submit((struct io_uring_sqe){
+		.opcode = OP_READ_MULTISHOT, .fd = fd, .off = -1,
+		.flags = IOSQE_BUFFER_SELECT,
+	}, 2);
+	for (i = 0; i < 4; i++) {
+		if (complete(&cqe, 0)) {
+			EXPECT_EQ(cqe.res, -EINVAL);
+			tap_note("the kernel has no such reads");
+			break;
+		}
+		irq_fire(i & irq_second);
+		NEED(complete(&cqe, 20000));
+		EXPECT_EQ(cqe.res, sizeof(*events));
+		EXPECT_EQ(cqe.flags & (IORING_CQE_F_MORE | IORING_CQE_F_BUFFER),
+			  IORING_CQE_F_MORE | IORING_CQE_F_BUFFER);
+		buffer = cqe.flags >> IORING_CQE_BUFFER_SHIFT;
+		NEED(buffer < 8);
+		EXPECT_EQ(events[buffer].vector, i & irq_second);
+		EXPECT_EQ(events[buffer].count, irq_count(i & irq_second));
+	}
 	close(fd);
 }
 
@@ -248,11 +316,13 @@ int main(int argc, char **argv)
 	ring_open();
 	test_errors();
 	test_cancel();
+	test_registered();
 	if (irq_info.vectors >= 4) {
 		test_read();
 		test_poll();
 		test_several();
 	}
+	test_multishot();
 	test_end();
 	return tap_finish();
 }
