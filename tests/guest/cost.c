@@ -115,7 +115,7 @@ static uint64_t measure(const char *what)
 
 /*
  * Opens files, and has them listen: to vector 0, to others, or to what they see
- * by default.
+ * by default. Those that choose a vector bind an eventfd to it, too.
  */
 static void open_files(unsigned int nr, bool choose, unsigned int first,
 		       unsigned int step, bool listen)
@@ -131,8 +131,14 @@ static void open_files(unsigned int nr, bool choose, unsigned int first,
 		words[v / 64] = UINT64_C(1) << v % 64;
 		req.bitmap = (uintptr_t)words;
 		req.bits = 128;
-		if (choose)
+		if (choose) {
+			int efd = irq_eventfd();
+
 			NEED(!ioctl(fds[i], IVSHMEM_SUBSCRIBE, &req));
+			NEED(!irq_bind(fds[i], v, efd));
+			/* It is bound until the file is closed. */
+			close(efd);
+		}
 		if (listen)
 			EXPECT_EQ(irq_poll(fds[i]), 0);
 	}
