@@ -13,9 +13,3 @@ def test_basic(vms, machine, cpus):
     """Loaded by modalias; memory, doorbell and each way to hear it work."""
     vm = vms(guest(machine=machine, cpus=cpus), share=True)[0]
     run_guest_program(vm, "basic")
-
-
-def test_basic_32_bits(vms):
-    """A 32-bit program has the same ABI."""
-    run_guest_program(vms(guest(m32=True), share=True)[0], "basic",
-                      folder="/tests32")

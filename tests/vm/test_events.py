@@ -9,7 +9,7 @@ import pytest
 from lab import starved
 from lab.cluster import guest
 from lab.tap import run_guest_program
-from lab.vm import Doorbell
+from lab.vm import Doorbell, Plain
 
 DEVICE = "/dev/ivshmem0"
 # What instructions are counted with: each takes a nanosecond.
@@ -89,15 +89,18 @@ PROGRAMS_32 = {
     "epoll": (), "uring": (), "splice": (), "sigio": (), "rights": (),
     "sharing": (), "sysfs": (), "busy": (), "readers": (),
     "churn": (DEVICE, 100), "race": (DEVICE, "free", 2000),
-    "unplug": (DEVICE, "unbind"), "fuzz": (DEVICE, "--calls=20000"),
+    "race phase": (DEVICE, "phase", 500), "basic": (),
+    "unplug": (DEVICE, "unbind"), "unplug churn": (DEVICE, "churn", 5),
+    "plain": ("/dev/ivshmem1", 1 << 20, "plain"),
+    "fuzz": (DEVICE, "--calls=20000"),
 }
 
 
 @pytest.mark.parametrize("program", PROGRAMS_32)
 def test_32bit(vms, program):
     """The same programs, built with -m32, on the 64-bit kernel."""
-    vm = vms(guest(m32=True), share=True)[0]
-    run_guest_program(vm, program, *PROGRAMS_32[program], timeout=150,
+    vm = vms(guest([Doorbell(), Plain("1M", id="iv1")], m32=True), share=True)[0]
+    run_guest_program(vm, program.split()[0], *PROGRAMS_32[program], timeout=150,
                       folder="/tests32")
 
 
