@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 
 #include "irq.h"
+#include "uring.h"
 
 #define THREADS		3
 #define CALLS		20000	/* of a worker */
@@ -35,7 +36,7 @@ enum op {
 	OP_OPEN, OP_CLOSE, OP_DUP, OP_INFO, OP_RING, OP_WAIT, OP_EVENTFD,
 	OP_SUBSCRIBE, OP_UNKNOWN, OP_READ, OP_READV, OP_PREADV2, OP_POLL, OP_EPOLL,
 	OP_FCNTL, OP_MMAP, OP_MUNMAP, OP_MREMAP, OP_MPROTECT, OP_MADVISE, OP_LOCK,
-	OP_TOUCH, OP_COPY, OP_SEEK, OP_SPLICE, OP_OTHER, OP_FORK,
+	OP_TOUCH, OP_COPY, OP_SEEK, OP_SPLICE, OP_URING, OP_OTHER, OP_FORK,
 	OPS
 };
 
@@ -43,7 +44,7 @@ static const char * const names[OPS] = {
 	"open", "close", "dup", "GET_INFO", "RING_DOORBELL", "WAIT", "SET_EVENTFD",
 	"SUBSCRIBE", "unknown ioctl", "read", "readv", "preadv2", "poll", "epoll",
 	"fcntl", "mmap", "munmap", "mremap", "mprotect", "madvise", "mlock",
-	"touch", "process_vm_readv", "lseek", "splice", "other", "fork",
+	"touch", "process_vm_readv", "lseek", "splice", "io_uring", "other", "fork",
 };
 
 /* How often an operation is chosen, beside the others. */
@@ -54,7 +55,7 @@ static const unsigned char weights[OPS] = {
 	[OP_POLL] = 8, [OP_EPOLL] = 8, [OP_FCNTL] = 8, [OP_MMAP] = 14,
 	[OP_MUNMAP] = 3, [OP_MREMAP] = 3, [OP_MPROTECT] = 5, [OP_MADVISE] = 6,
 	[OP_LOCK] = 2, [OP_TOUCH] = 10, [OP_COPY] = 3, [OP_SEEK] = 2,
-	[OP_SPLICE] = 4, [OP_OTHER] = 4, [OP_FORK] = 1,
+	[OP_SPLICE] = 4, [OP_URING] = 10, [OP_OTHER] = 4, [OP_FORK] = 1,
 };
 
 /* What all processes add to. */
@@ -553,6 +554,49 @@ static long do_splice(int fd)
 	return ret;
 }
 
+/* Reads, polls, and as often gives up one of them, which may have ended. */
+static struct io_uring_sqe some_request(int fd)
+{
+	/* Outlives the thread that asked. */
+	static struct ivshmem_event events[4];
+	struct io_uring_sqe sqe;
+
+	switch (below(8)) {
+	case 0:
+		return op_poll(fd, below(2) * IORING_POLL_ADD_MULTI);
+	case 1:
+		return (struct io_uring_sqe){
+			.opcode = IORING_OP_POLL_REMOVE, .addr = below(8),
+		};
+	case 2:
+	case 3:
+	case 4:
+		return (struct io_uring_sqe){
+			.opcode = IORING_OP_ASYNC_CANCEL, .fd = -1,
+			.addr = below(8),
+		};
+	default:
+		sqe = op_read(fd, buffer(events, sizeof(events)),
+			      one_in(8) ? below(100) : sizeof(events));
+		sqe.rw_flags = one_in(4) ? RWF_NOWAIT : 0;
+		sqe.flags = one_in(16) ? IOSQE_ASYNC : 0;
+		return sqe;
+	}
+}
+
+static long do_uring(int fd)
+{
+	if (ring.fd < 0)
+		return sched_yield();
+	/* What has completed makes room. */
+	__atomic_store_n(ring.cq_head,
+			 __atomic_load_n(ring.cq_tail, __ATOMIC_ACQUIRE),
+			 __ATOMIC_RELEASE);
+	enqueue(some_request(fd), below(8));
+	return syscall(__NR_io_uring_enter, ring.fd, 1, 0,
+		       IORING_ENTER_GETEVENTS, NULL, 0);
+}
+
 static long do_other(int fd)
 {
 	char own[64];
@@ -686,6 +730,8 @@ static long run_call(enum op op)
 		return lseek(fd, number(), below(6));
 	case OP_SPLICE:
 		return do_splice(fd);
+	case OP_URING:
+		return do_uring(fd);
 	case OP_OTHER:
 		return do_other(fd);
 	default:
@@ -709,6 +755,7 @@ static void *thread_main(void *arg)
 	unsigned int i, pick;
 	enum op op;
 
+	ring_try();
 	/* Whatever the C library wants to map it has by now: holes are no place. */
 	pthread_barrier_wait(&w.start);
 	rng = *(uint64_t *)arg;
@@ -867,8 +914,9 @@ static void check_device(void)
 		;
 	/* Nobody has it open any more. */
 	close(irq_bell);
-	fd = open(tap_device, O_RDWR | O_EXCL | O_NONBLOCK);
-	EXPECT(fd >= 0);
+	/* A ring ends some time after its last close(). */
+	EXPECT_WITHIN((fd = open(tap_device, O_RDWR | O_EXCL | O_NONBLOCK)) >= 0,
+		      20000);
 	irq_bell = fd;
 	EXPECT_EQ(ioctl(fd, IVSHMEM_GET_INFO, &info), 0);
 	EXPECT(!memcmp(&info, &irq_info, sizeof(info)));
