@@ -106,10 +106,14 @@ def test_abi(bits, tmp_path):
                           | {"IVSHMEM_IOC_TYPE"})
     text = "#include <stddef.h>\n#include <linux/ivshmem.h>\n"
     for name, fields in sizes.items():
-        for field, value in fields.items():
-            have = (f"offsetof(struct ivshmem_{name}, {field})" if field
-                    else f"sizeof(struct ivshmem_{name})")
-            text += f'_Static_assert({have} == {value}, "{name} {field}");\n'
+        struct = f"struct ivshmem_{name}"
+        have = {f"sizeof({struct})": fields[None]}
+        # There are no holes, so that each field ends where the next one begins.
+        for (field, start), end in zip(fields.items(), [*fields.values()][1:]):
+            have[f"offsetof({struct}, {field})"] = start
+            have[f"sizeof((({struct} *)0)->{field})"] = end - start
+        for what, value in have.items():
+            text += f'_Static_assert({what} == {value}, "{what}");\n'
     for name, value in numbers.items():
         text += f'_Static_assert({name} == {value:#x}, "{name}");\n'
     text += "extern int nothing;\n"
