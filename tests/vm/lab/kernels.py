@@ -34,6 +34,8 @@ SERIES = {
     "6.12": (("bookworm-security",), "linux-{}-6.12{}-amd64"),
     "newest": (("trixie-backports",), "linux-{}{}-amd64"),
 }
+# Updates that mirrors list and have lost: the suites that are left.
+WITHOUT_UPDATES = {"5.10-rt": ("bullseye",)}
 # Kernels for other processors: suites, processor, and whose compiler it takes.
 # One suite comes without its security updates: some mirrors have no usable list of
 # these for i386.
@@ -446,6 +448,7 @@ def get(name: str) -> Kernel:
         pattern = "linux-{}-" + arch.flavour
     elif series in SERIES:
         (suites, pattern), arch = SERIES[series], AMD64
+        suites = WITHOUT_UPDATES.get(name, suites)
     else:
         raise Unavailable(f"no kernel series {series}: there are "
                           + ", ".join((*SERIES, *FOREIGN)))
