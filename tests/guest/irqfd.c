@@ -6,6 +6,7 @@
  * it again.
  */
 #include <linux/kvm.h>
+#include <sys/utsname.h>
 
 #include "driver.h"
 #include "irq.h"
@@ -81,6 +82,15 @@ static unsigned int raised(uint32_t vector)
 	return lines;
 }
 
+/* Whether KVM takes what the eventfd has counted: 5.10's leaves it there. */
+static bool kvm_takes(void)
+{
+	struct utsname uts;
+
+	NEED(uname(&uts) == 0);
+	return strncmp(uts.release, "5.10.", 5) != 0;
+}
+
 static void test_interrupt(void)
 {
 	start_all();
@@ -95,8 +105,7 @@ static void test_interrupt(void)
 	EXPECT_EQ(irq_bind(irq_bell, tried.vector, -1), 0);
 	EXPECT_EQ(raised(tried.vector), 1 << tried.gsi);
 	EXPECT_EQ(raised(other.vector), 0);
-	/* KVM has taken what the eventfd counted. */
-	EXPECT_EQ(irq_take(tried.efd), 0);
+	EXPECT_EQ(irq_take(tried.efd) == 0, kvm_takes());
 
 	/* Unbound, it is still an irqfd. */
 	EXPECT_EQ(irq_bind(device, tried.vector, -1), 0);
