@@ -39,10 +39,12 @@ class Dkms:
 
     def __init__(self, program, kernel, folder):
         self.folder, self.kernel = folder, kernel
-        self.program, self.release = program, kernel.release
+        # It cannot be told which compiler to take, but make can.
+        self.program = f"env MAKEFLAGS={' '.join(kernel.make_flags)} {program}"
+        self.release = kernel.release
 
     def make(self, target: str, flags="") -> str:
-        return (f"make -C {TOP} {target} DKMS={self.program} "
+        return (f"make -C {TOP} {target} DKMS='{self.program}' "
                 f"DKMS_FLAGS='{flags}'\n")
 
     def run(self, script: str):
