@@ -18,17 +18,20 @@ from lab.build import Builder
 
 pytest_plugins = ["lab.matrix"]
 OVER = "the run's time is over"
+# With --ci, the kernels that run everything.
+WHOLE = "6.1", "6.12", "newest"
 
 
 def pytest_addoption(parser):
     parser.addoption("--kernels", default="6.1,6.12",
                      help="kernels to boot, by name (default: %(default)s)")
     parser.addoption("--ci", action="store_true",
-                     help="of debug and kcsan, run what is marked for it only, "
-                     "and build both while other tests run")
+                     help=f"on other kernels than {', '.join(WHOLE)}, run what is "
+                     "marked for it only; build debug and kcsan while other tests "
+                     "run")
     parser.addoption("--minutes", type=float,
                      help="fail the tests that have not begun by then; skip "
-                     "those on debug and kcsan")
+                     "those on debug and kcsan, and those that --ci runs a part of")
 
 
 def pytest_configure(config):
@@ -46,9 +49,22 @@ def kernel_of(item):
     return getattr(getattr(item, "callspec", None), "params", {}).get("kernel")
 
 
+def ci_mark(item):
+    """The mark without which --ci does not run a test on its kernel."""
+    name = kernel_of(item)
+    if not item.config.getoption("--ci") or name in (None, *WHOLE):
+        return None
+    return f"ci_{name}" if name in debugkernel.FLAGS else "ci_debug"
+
+
+def turn(item):
+    """When a test has its turn: what a lack of time may skip is last."""
+    return (kernel_of(item) in debugkernel.FLAGS, bool(ci_mark(item)))
+
+
 def pytest_runtest_setup(item):
     if time.monotonic() > item.config.end:
-        if kernel_of(item) in debugkernel.FLAGS:
+        if any(turn(item)):
             pytest.skip(OVER)
         pytest.fail(OVER, pytrace=False)
 
@@ -89,23 +105,23 @@ def pytest_generate_tests(metafunc):
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config, items):
-    """Keeps only_on(), not_on() and --ci; what a lack of time may skip is last."""
+    """Keeps only_on(), not_on(), --ci and who has his turn when."""
     left = []
     for item in list(items):
         name = kernel_of(item)
         # A mark can also name a processor.
         names = {name, name and kernels.arch_of(name).debian}
         only = item.get_closest_marker("only_on")
+        needed = ci_mark(item)
         if only and not names & set(only.args) or (
-                config.getoption("--ci") and name in debugkernel.FLAGS and
-                not item.get_closest_marker(f"ci_{name}")):
+                needed and not item.get_closest_marker(needed)):
             items.remove(item)
             left.append(item)
         for mark in item.iter_markers("not_on"):
             if names & set(mark.args):
                 item.add_marker(pytest.mark.skip(**mark.kwargs))
     config.hook.pytest_deselected(items=left)
-    items.sort(key=lambda item: kernel_of(item) in debugkernel.FLAGS)
+    items.sort(key=turn)
 
 
 @pytest.fixture(scope="session")
