@@ -22,6 +22,8 @@ pytestmark = [pytest.mark.system, pytest.mark.timeout(1800),
 # Everything takes longer here than in the lab's small VMs.
 LONG = 900
 README = (TOP / "README.md").read_text()
+# A server that somebody has set up.
+CONFIG, SOCKET = "/etc/ivshmem/main.conf", "ivshmem-server@main.socket"
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -133,6 +135,11 @@ def test_readme(builder, boot, tmp_path):
     assert a.check(read) == "hello\n"
 
 
+def names(builder) -> str:
+    """The packages."""
+    return " ".join(deb.name.split("_")[0] for deb in system.packages(builder))
+
+
 @pytest.fixture
 def tree(builder, tmp_path):
     the_tree = system.Tree(tmp_path / "tree")
@@ -168,8 +175,11 @@ def test_upgrade_and_purge(builder, tree, tmp_path):
         assert status[0].startswith(f"ivshmem/{version}, ")
         assert status[0].endswith(": installed")
         assert tree.run("ivshmemctl --version") == f"ivshmemctl {version}\n"
-    names = " ".join(deb.name.split("_")[0] for deb in system.packages(builder))
-    tree.run(f"apt-get purge -y {names}")
+    # What has been set up stays until then.
+    tree.run(f"echo size 1M > {CONFIG}; systemctl enable {SOCKET}")
+    tree.run(f"apt-get remove -y {names(builder)}")
+    assert tree.run(f"cat {CONFIG}") == "size 1M\n"
+    tree.run(f"dpkg --purge {names(builder)}")
     after = tree.files()
     # What other packages keep for themselves.
     theirs = re.compile(r"/var/lib/(dpkg|apt|systemd|dkms/mok)|/var/lib/dkms |"
