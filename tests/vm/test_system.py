@@ -60,6 +60,11 @@ def check_booted(vm, release):
     where = vm.check("modinfo -n ivshmem").strip()
     assert where.partition(".ko")[0] == (f"/lib/modules/{release}/updates/dkms/"
                                          "ivshmem")
+    # Signed by the key that DKMS has made here: by its number.
+    key = vm.check("openssl x509 -in /var/lib/dkms/mok.pub -inform DER -noout "
+                   "-serial").strip().removeprefix("serial=")
+    assert key and vm.check("modinfo -F sig_key ivshmem").strip() == ":".join(
+        re.findall("..", key))
     vm.check("udevadm settle --timeout=300", LONG)
     assert vm.check("stat -c '%U %G %a' /dev/ivshmem0") == "root ivshmem 660\n"
     link = vm.check("echo /dev/ivshmem/by-path/*").strip()

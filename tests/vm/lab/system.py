@@ -20,7 +20,8 @@ from .kernels import KEYRING, archive_uris, cache_dir, locked, run
 SUITE = "bookworm"
 KERNEL = "linux-image-amd64", "linux-headers-amd64"
 SECOND = "linux-image-6.12-amd64", "linux-headers-6.12-amd64"
-INCLUDE = ("dkms", "kmod", "man-db", "systemd-sysv", "udev", *KERNEL)
+# DKMS signs by openssl.
+INCLUDE = ("dkms", "kmod", "man-db", "openssl", "systemd-sysv", "udev", *KERNEL)
 # No documents, and of a kernel's drivers only those that the VMs have.
 LEAVE_OUT = ["path-exclude=/usr/share/doc/*", "path-exclude=/usr/share/man/*",
              "path-exclude=/usr/share/locale/*",
