@@ -127,8 +127,7 @@ def test_readme(builder, boot, tmp_path):
             "cpio -id --quiet < /dev/vdb")
     first = commands("apt install ./ivshmem-")
     for line in first[:-1]:
-        a.check("cd /root/packages && DEBIAN_FRONTEND=noninteractive "
-                + line.replace("apt install", "apt install -y"), LONG)
+        apt_install(a, line)
     assert "position: 0\n" in a.check(first[-1])
     [wait] = commands("ivshmemctl wait")
     waiter = a.start_job(wait.replace("wait", "wait --verbose"))
@@ -138,6 +137,28 @@ def test_readme(builder, boot, tmp_path):
     assert waiter.wait(300).check().out.endswith("vector 1 count 1\n")
     [read] = commands("ivshmemctl read")
     assert a.check(read) == "hello\n"
+    check_program(a)
+
+
+def apt_install(vm, line):
+    """Runs it where nobody can answer."""
+    vm.check("cd /root/packages && DEBIAN_FRONTEND=noninteractive "
+             + line.replace("apt install", "apt install -y"), LONG)
+
+
+def check_program(vm):
+    """README's program, built there: one waits, and another one, here on the same
+    machine, writes and rings."""
+    apt_install(vm, re.search("`(apt install ./lib.*?)`", README)[1])
+    vm.put("\n".join(commands("ivshmem_open")).encode(), "/root/hello.c")
+    for line in commands("hello.c"):
+        vm.check(line, LONG)
+    waiter = vm.start_job("exec ./hello")
+    # In its ioctl().
+    vm.check("until grep -q '^16 ' /proc/$(pidof hello)/syscall; do sleep 0.1; "
+             "done", LONG)
+    vm.check(re.search("`(./hello 0 .*?)`", README)[1])
+    assert tuple(waiter.wait(300)) == (0, "hi\n")
 
 
 def names(builder) -> str:

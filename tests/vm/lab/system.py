@@ -20,8 +20,9 @@ from .kernels import KEYRING, archive_uris, cache_dir, locked, run
 SUITE = "bookworm"
 KERNEL = "linux-image-amd64", "linux-headers-amd64"
 SECOND = "linux-image-6.12-amd64", "linux-headers-6.12-amd64"
-# DKMS signs by openssl.
-INCLUDE = ("dkms", "kmod", "man-db", "openssl", "systemd-sysv", "udev", *KERNEL)
+# DKMS signs by openssl; the last two are for README's program.
+INCLUDE = ("dkms", "kmod", "man-db", "openssl", "systemd-sysv", "udev", *KERNEL,
+           "libc6-dev", "pkgconf")
 # No documents, and of a kernel's drivers only those that the VMs have.
 LEAVE_OUT = ["path-exclude=/usr/share/doc/*", "path-exclude=/usr/share/man/*",
              "path-exclude=/usr/share/locale/*",
