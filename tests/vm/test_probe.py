@@ -216,7 +216,8 @@ def test_load_failure(vm, lab, symbol):
     said_by_all = vm.check(f"for i in $(seq {LOADS}); do modprobe ivshmem 2>&1; "
                            "[ ! -e /sys/module/ivshmem ] || exit; done", 120)
     assert said_by_all.count("Cannot allocate memory") == LOADS
-    assert inodes(vm) < before + LOADS / 2
+    # Two for each; and what the kernel counts are slabs of two dozen.
+    assert inodes(vm) < before + LOADS
     vm.check("rmmod refuse")
     load(vm)
     run_guest_program(vm, "basic")
