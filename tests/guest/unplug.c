@@ -383,13 +383,13 @@ static void test_in_use(bool own)
 static bool stop;
 static unsigned long opens[USES];	/* of each kind */
 
-/* Rings make it readable, and so does unplugging. */
+/* Sleeps until unplugging makes it readable, where there is a vector to choose. */
 static int choose(int fd)
 {
 	struct pollfd pfd = { .fd = fd, .events = POLLIN };
 	struct ivshmem_event event;
 
-	if (irq_subscribe(fd, 1))
+	if (irq_subscribe(fd, 1 << irq_second))
 		return -1;
 	NEED(poll(&pfd, 1, -1) == 1);
 	return read(fd, &event, sizeof(event));
@@ -447,7 +447,7 @@ static void *churn(void *data)
 				if (ret)
 					break;
 				bound = !bound;
-				poll(&(struct pollfd){ efd, POLLIN, 0 }, 1, 1);
+				poll(&(struct pollfd){ efd, POLLIN, 0 }, 1, 5);
 				break;
 			case 4:
 				ret = choose(fd);
@@ -515,13 +515,14 @@ static void test_churn(unsigned int cycles)
 	EXPECT(all_opened());
 	fd = dev_open(O_RDWR);
 	__atomic_store_n(&stop, true, __ATOMIC_RELEASE);
-	/* Those who sleep in read are to see that. */
+	/* Those who sleep are to see that. */
 	end = tap_now() + 2 * DEV_LONG;
 	for (i = 0; i < USES; i++) {
 		while (pthread_tryjoin_np(threads[i], NULL)) {
 			if (tap_now() > end)
 				tap_bail("thread %u hangs", i);
 			dev_ring_self(fd, 0);
+			dev_ring_self(fd, irq_second);
 		}
 	}
 	close(fd);

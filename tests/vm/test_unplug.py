@@ -10,6 +10,7 @@ from lab.vm import Doorbell
 
 NODE = "/dev/ivshmem0"
 CHURNS = 25
+CI = [pytest.mark.ci_debug, pytest.mark.ci_kcsan]
 
 
 @pytest.fixture(params=[("q35", 1), ("pc", 2)],
@@ -25,10 +26,9 @@ def test_unbind(machine):
     run_guest_program(machine, "unplug", NODE, "unbind", timeout=150)
 
 
-@pytest.mark.ci_debug
-@pytest.mark.ci_kcsan
-@pytest.mark.parametrize("late", ["", "ivshmem_doorbell_ring",
-                                  "ivshmem_irq_bind"])
+@pytest.mark.parametrize("late", [
+    pytest.param("", marks=CI), pytest.param("ivshmem_doorbell_ring", marks=CI),
+    "ivshmem_irq_bind"])
 def test_churn(machine, lab, late):
     """The driver comes and goes while threads open, map, ring, bind and wait; also
     where a thread is late between seeing the device and touching it."""
