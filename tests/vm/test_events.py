@@ -53,6 +53,8 @@ def test_churn(vms):
 
 @pytest.mark.not_on("debug", "kcsan", reason="the kernel has no KVM")
 @pytest.mark.not_on("arm64", reason="KVM emulates parts of a PC")
+@pytest.mark.not_on("5.10-rt", "6.1-rt", "6.12-rt",
+                    reason="KVM wants a clock there that TCG does not have")
 def test_irqfd(vms):
     """An eventfd that is bound to a vector is KVM's irqfd, too."""
     vm = vms(guest(modules=["kvm-amd"]))[0]
@@ -69,6 +71,8 @@ def test_wakeups(vms):
 
 @pytest.mark.not_on("debug", "kcsan", reason="the kernel adds instructions")
 @pytest.mark.not_on("arm64", reason="its clock is too coarse to count instructions")
+@pytest.mark.not_on("5.10-rt", "6.1-rt", "6.12-rt",
+                    reason="there a thread handles interrupts, and is not counted")
 def test_cost(vms):
     """The handler takes as many instructions with 1 as with 64 open files that
     did not ask for its vector."""
