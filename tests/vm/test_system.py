@@ -138,6 +138,7 @@ def test_readme(builder, boot, tmp_path):
     [read] = commands("ivshmemctl read")
     assert a.check(read) == "hello\n"
     check_program(a)
+    check_purge(builder, a)
 
 
 def apt_install(vm, line):
@@ -164,6 +165,13 @@ def check_program(vm):
 def names(builder) -> str:
     """The packages."""
     return " ".join(deb.name.split("_")[0] for deb in system.packages(builder))
+
+
+def check_purge(builder, vm):
+    """It takes away what runs, too."""
+    vm.check(f"apt-get purge -y {names(builder)}", LONG)
+    assert vm.run("ls -d /dev/ivshmem* /sys/module/ivshmem 2>/dev/null").out == ""
+    assert vm.run("getent group ivshmem").rc == 2
 
 
 @pytest.fixture
