@@ -151,9 +151,12 @@ WAYS = [
     (pull, "pciehp", 3), (vanish, "pciehp", 2),
 ]
 MARKS = {
-    (device_del, "pc"): [pytest.mark.not_on(
-        "arm64", reason="the machine cannot unplug without a port")],
-    (vanish, "pciehp"): [pytest.mark.ci_debug],
+    (device_del, "pc"): pytest.mark.not_on(
+        "arm64", reason="the machine cannot unplug without a port"),
+    # Nor without the driver: the port will power off in 5 s, it says, and does not.
+    (device_del, "pciehp"): pytest.mark.not_on(
+        "6.12-rt", reason="the kernel does not unplug at the press of the button"),
+    (vanish, "pciehp"): pytest.mark.ci_debug,
 }
 
 
@@ -194,7 +197,8 @@ def memory(vm):
 
 
 @pytest.mark.parametrize("way, machine, share", [
-    pytest.param(*way, marks=MARKS.get(way[:2], ())) for way in WAYS], ids=[
+    pytest.param(*way, marks=MARKS.get(way[:2], ()))
+    for way in WAYS], ids=[
     f"{way.__name__}-{machine}" for way, machine, _ in WAYS])
 def test_removal(vms, way, machine, share):
     """Nobody hangs, nothing is lost, and there is no end to it."""
