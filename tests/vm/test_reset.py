@@ -143,7 +143,7 @@ def test_lost(slotted, lab, way):
     if way is error:
         need_aer(slotted)
         # With PREEMPT_RT there are two: the second one, with -s-, resets.
-        comm = slotted.check("grep -h aerdrv /proc/[0-9]*/comm | sort | "
+        comm = slotted.check("grep -hs aerdrv /proc/[0-9]*/comm | sort | "
                              "tail -n 1").strip()
     node = nodes(slotted)[0]
     guestmod.load(lab, slotted, "refuse", symbol="pci_device_is_present", error=0,
