@@ -215,12 +215,20 @@ MISTAKES = [
     ("plain rings", "plain", "doorbell.c",
      "	if (!ivs->nr_ring)",
      "	if (!ivs->nr_ring && !{plain rings})"),
-    ("deaf after a choice", "churn", "subscribe.c",
+    ("deaf after a choice", "sigio subscribe", "subscribe.c",
      "	if (ifile->listening)\n		ivshmem_subscribe_attach(ifile);\n"
      "	mutex_unlock(&ifile->lock);\n	kvfree(old);",
      "	if ({deaf after a choice})\n		ifile->listening = false;\n"
      "	if (ifile->listening)\n		ivshmem_subscribe_attach(ifile);\n"
      "	mutex_unlock(&ifile->lock);\n	kvfree(old);"),
+    ("untold of a choice", "churn", "subscribe.c",
+     "	if (ifile->listening)\n		ivshmem_subscribe_attach(ifile);\n"
+     "	mutex_unlock(&ifile->lock);\n	kvfree(old);\n\n"
+     "	/* What came while no link was there, or is new to those who wait. */\n",
+     "	if ({untold of a choice})\n		schedule_timeout_uninterruptible(1);\n"
+     "	if (ifile->listening)\n		ivshmem_subscribe_attach(ifile);\n"
+     "	mutex_unlock(&ifile->lock);\n	kvfree(old);\n\n"
+     "	if ({untold of a choice})\n		return 0;\n"),
     ("all are woken", "epoll", "subscribe.c",
      "	wake_up_poll(&link->ifile->wait, EPOLLIN | EPOLLRDNORM);",
      "	if ({all are woken})\n		wake_up_all(&link->ifile->wait);\n"
