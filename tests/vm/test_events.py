@@ -14,7 +14,8 @@ from lab.vm import Doorbell, Plain
 DEVICE = "/dev/ivshmem0"
 # What instructions are counted with: each takes a nanosecond.
 ICOUNT = ("-icount", "shift=0,sleep=off")
-
+FOLDERS = {64: "/tests", 32: "/tests32"}
+BITS = pytest.mark.parametrize("bits", FOLDERS)
 
 # VMs that other tests use too.
 SMALL = guest(machine="q35", cpus=1)
@@ -55,30 +56,33 @@ def test_churn(vms):
 @pytest.mark.not_on("arm64", reason="KVM emulates parts of a PC")
 @pytest.mark.not_on("5.10-rt", "6.1-rt", "6.12-rt",
                     reason="KVM wants a clock there that TCG does not have")
-def test_irqfd(vms):
+@BITS
+def test_irqfd(vms, bits):
     """An eventfd that is bound to a vector is KVM's irqfd, too."""
-    vm = vms(guest(modules=["kvm-amd"]))[0]
+    vm = vms(guest(modules=["kvm-amd"], m32=bits == 32))[0]
     vm.check("modprobe kvm-amd")
-    run_guest_program(vm, "irqfd")
+    run_guest_program(vm, "irqfd", folder=FOLDERS[bits])
 
 
-def test_wakeups(vms):
+@BITS
+def test_wakeups(vms, bits):
     """64 threads wait for a vector of their own; a ring wakes one of them."""
-    vm = vms(guest([Doorbell(vectors=64)], cpus=2),
+    vm = vms(guest([Doorbell(vectors=64)], cpus=2, m32=bits == 32),
              servers={"main": {"vectors": 64}})[0]
-    run_guest_program(vm, "wakeups", timeout=270)
+    run_guest_program(vm, "wakeups", timeout=270, folder=FOLDERS[bits])
 
 
 @pytest.mark.not_on("debug", "kcsan", reason="the kernel adds instructions")
 @pytest.mark.not_on("arm64", reason="its clock is too coarse to count instructions")
 @pytest.mark.not_on("5.10-rt", "6.1-rt", "6.12-rt",
                     reason="there a thread handles interrupts, and is not counted")
-def test_cost(vms):
+@BITS
+def test_cost(vms, bits):
     """The handler takes as many instructions with 1 as with 64 open files that
     did not ask for its vector."""
-    vm = vms(guest([Doorbell(vectors=65)], qemu=ICOUNT),
+    vm = vms(guest([Doorbell(vectors=65)], qemu=ICOUNT, m32=bits == 32),
              servers={"main": {"vectors": 65}})[0]
-    run_guest_program(vm, "cost", timeout=270)
+    run_guest_program(vm, "cost", timeout=270, folder=FOLDERS[bits])
 
 
 @pytest.mark.parametrize("call", starved.ALLOCATORS)
@@ -96,16 +100,23 @@ PROGRAMS_32 = {
     "race phase": (DEVICE, "phase", 500), "basic": (),
     "unplug": (DEVICE, "unbind"), "unplug churn": (DEVICE, "churn", 5),
     "plain": ("/dev/ivshmem1", 1 << 20, "plain"),
-    "fuzz": (DEVICE, "--calls=20000"),
+    "fuzz": (DEVICE, "--calls=20000"), "vectors": (DEVICE, 4),
 }
+MACHINE_32 = guest([Doorbell(), Plain("1M", id="iv1")], m32=True)
 
 
 @pytest.mark.parametrize("program", PROGRAMS_32)
 def test_32bit(vms, program):
     """The same programs, built with -m32, on the 64-bit kernel."""
-    vm = vms(guest([Doorbell(), Plain("1M", id="iv1")], m32=True), share=True)[0]
+    vm = vms(MACHINE_32, share=True)[0]
     run_guest_program(vm, program.split()[0], *PROGRAMS_32[program], timeout=150,
-                      folder="/tests32")
+                      folder=FOLDERS[32])
+
+
+@pytest.mark.parametrize("call", starved.ALLOCATORS)
+def test_32bit_no_memory(vms, lab, call):
+    """Nor do they get another answer for lack of memory."""
+    starved.check(lab, vms(MACHINE_32, share=True)[0], DEVICE, call, FOLDERS[32])
 
 
 TRACING = "/sys/kernel/tracing"

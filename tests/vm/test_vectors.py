@@ -70,6 +70,12 @@ def test_all(vms):
     assert not re.findall(FEW, vm.log())
 
 
+def test_32bit(vms):
+    """A program of 32 bits chooses from all of them."""
+    vm = boot(vms, 2048, cpus=2, m32=True)
+    run_guest_program(vm, "vectors", NODE, 2048, timeout=150, folder="/tests32")
+
+
 def test_none(vms):
     """A machine without messages: a doorbell that only rings."""
     vm = vms(guest(append="pci=nomsi"))[0]

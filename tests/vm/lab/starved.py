@@ -14,7 +14,7 @@ ALLOCATORS = {
 ALLOCATORS["subscribe"] = ALLOCATORS["open"]
 
 
-def check(lab, vm, node, call):
+def check(lab, vm, node, call, folder="/tests"):
     """Such a call fails and changes nothing."""
     for symbol in ALLOCATORS[call]:
         try:
@@ -23,6 +23,6 @@ def check(lab, vm, node, call):
         except VMError:
             # No function of this name.
             continue
-    run_guest_program(vm, "nomem", node, call)
+    run_guest_program(vm, "nomem", node, call, folder=folder)
     assert vm.check("cat /sys/module/refuse/parameters/times") == "1\n"
     vm.check("rmmod refuse")
