@@ -458,8 +458,6 @@ PIN_PROGRAMS = {
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_program(machine, program):
     """What holds for QEMU's own device holds for this one."""
-    if program == "vectors":
-        machine.rebind("stock")
     run_guest_program(machine.vm, program.split()[0], machine.node("stock"),
                       *PROGRAMS[program], timeout=150)
 
