@@ -3,13 +3,15 @@
  * 64 threads, each waiting for a vector of its own, and one ring: only one
  * thread is woken. Counted by how often threads have gone to sleep: one that was
  * woken does so once more, also when it found that the interrupt was none of its
- * business.
+ * business. With PREEMPT_RT threads also sleep for locks: a few times more do not
+ * count there.
  */
 #include <sys/epoll.h>
 
 #include "irq.h"
 
 #define THREADS	64
+#define FEW	4
 
 struct waiter {
 	struct dev_call call;
@@ -20,6 +22,7 @@ struct waiter {
 
 static struct waiter waiters[THREADS];
 static atomic_bool stop;
+static unsigned int spare;	/* sleeps for locks */
 
 static void wait_read(struct waiter *w)
 {
@@ -111,7 +114,7 @@ static void run(const char *what, void (*function)(struct waiter *w), long nr,
 	static const unsigned int rung[] = { 0, 17, 63 };
 	static uint64_t counts[THREADS];
 	long before[THREADS];
-	unsigned int i, r, returned[THREADS];
+	unsigned int i, r, more, returned[THREADS];
 	int file = -1;
 
 	tap_note("%s", what);
@@ -152,9 +155,10 @@ static void run(const char *what, void (*function)(struct waiter *w), long nr,
 		/* All sleep again: whoever was woken has been counted. */
 		for (i = 0; i < THREADS; i++)
 			dev_call_asleep(&waiters[i].call, nr);
-		EXPECT_EQ(slept_since(before), wanted);
-		EXPECT_EQ(irq_switches(waiters[rung[r]].call.tid),
-			  before[rung[r]] + 1);
+		more = slept_since(before);
+		EXPECT(more >= wanted && more <= wanted + spare);
+		more = irq_switches(waiters[rung[r]].call.tid) - before[rung[r]];
+		EXPECT(more >= 1 && more <= 1 + spare);
 	}
 
 	stop = true;
@@ -173,6 +177,8 @@ static void run(const char *what, void (*function)(struct waiter *w), long nr,
 int main(int argc, char **argv)
 {
 	tap_start(argc, argv, 240);
+	if (!access("/sys/kernel/realtime", F_OK))
+		spare = FEW;
 	irq_start(THREADS);
 
 	run("read, a file each", wait_read, SYS_read, true, false, 1);
