@@ -65,6 +65,8 @@ class Vms:
                 cluster.check(self.allowed)
                 if own:
                     cluster.stop()
+                else:
+                    cluster.pause()
             except AssertionError as err:
                 first = err
                 cluster.discard()

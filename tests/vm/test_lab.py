@@ -10,6 +10,8 @@ from lab.cluster import guest
 from lab.model import ModelDevice
 from lab.vm import VM, BootDied, Plain, VMDied, VMError
 
+BOOT = "cat /proc/sys/kernel/random/boot_id"
+
 
 def test_commands(vm):
     """Commands run side by side, and their output and status come back."""
@@ -29,6 +31,17 @@ def test_files(vm):
     digest = hashlib.sha256(data).hexdigest()
     assert vm.check("sha256sum '/tmp/some file'").split()[0] == digest
     vm.check("rm '/tmp/some file'")
+
+
+def test_paused(vms, lab):
+    """A VM between two tests takes no time, and goes on where it was."""
+    cluster = vms(guest(), share=True)
+    boot = cluster[0].check(BOOT)
+    vms.finish(failed=False)
+    assert cluster[0].qmp("query-status")["status"] == "paused"
+    assert lab.shared(cluster.kernel, (guest(),)) is cluster
+    assert cluster[0].qmp("query-status")["status"] == "running"
+    assert cluster[0].check(BOOT) == boot
 
 
 def test_hung_program(vms):
@@ -140,7 +153,7 @@ def test_metapackages(monkeypatch, tmp_path):
     assert unpacked == full
 
 
-@pytest.mark.not_on("arm64", reason="the model of the device is not run there")
+@pytest.mark.not_on("virt", reason="the model of the device is not run there")
 def test_no_model(vms, monkeypatch, tmp_path):
     """Where no QEMU can be had that takes a device from a process, a test that
     needs one is skipped, and says why."""
@@ -152,7 +165,7 @@ def test_no_model(vms, monkeypatch, tmp_path):
     try:
         with pytest.raises(pytest.skip.Exception,
                            match="needs QEMU 10.1 or later, which cannot be "
-                                 "had: qemu: apt-get update: .*nonexistent"):
+                                 "had: qemu-system-x86: apt-get update: .*nonexistent"):
             vms(guest([ModelDevice()]), servers={"device": {"guests": 1}})
     finally:
         qemu11.find.cache_clear()
