@@ -109,8 +109,12 @@ def pytest_collection_modifyitems(config, items):
     left = []
     for item in list(items):
         name = kernel_of(item)
-        # A mark can also name a processor.
-        names = {name, name and kernels.arch_of(name).debian}
+        names = {name}
+        if name:
+            # A mark can also name a processor, or the machine that it is in.
+            arch = kernels.arch_of(name)
+            names |= {arch.debian, *(machine.split(",")[0] for machine in
+                                     arch.machines.values())}
         only = item.get_closest_marker("only_on")
         needed = ci_mark(item)
         if only and not names & set(only.args) or (

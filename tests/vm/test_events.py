@@ -55,7 +55,7 @@ def test_churn(vms):
 
 
 @pytest.mark.not_on("debug", "kcsan", reason="the kernel has no KVM")
-@pytest.mark.not_on("arm64", reason="KVM emulates parts of a PC")
+@pytest.mark.not_on("virt", reason="KVM emulates parts of a PC")
 @pytest.mark.not_on("5.10-rt", "6.1-rt", "6.12-rt",
                     reason="KVM wants a clock there that TCG does not have")
 @BITS
@@ -75,7 +75,7 @@ def test_wakeups(vms, bits):
 
 
 @pytest.mark.not_on("debug", "kcsan", reason="the kernel adds instructions")
-@pytest.mark.not_on("arm64", reason="its clock is too coarse to count instructions")
+@pytest.mark.not_on("virt", reason="its clock is too coarse to count instructions")
 @pytest.mark.not_on("5.10-rt", "6.1-rt", "6.12-rt",
                     reason="there a thread handles interrupts, and is not counted")
 @BITS

@@ -104,7 +104,7 @@ def terminal(builder, kernel):
     new.close()
 
 
-@pytest.mark.not_on("arm64", reason="the machine has no third line")
+@pytest.mark.not_on("virt", reason="the machine has no third line")
 def test_shell(terminal):
     """Both guests have a shell, and leaving them ends all."""
     terminal.expect(r"(?s)guest-A#.*guest-B#", 120)

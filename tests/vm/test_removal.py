@@ -11,6 +11,7 @@ import time
 import pytest
 
 from lab.cluster import guest
+from lab.entries import debuggers_see_it
 from lab.tap import judge, run_guest_program
 from lab.vm import Doorbell
 
@@ -153,7 +154,7 @@ WAYS = [
 ]
 MARKS = {
     (device_del, "pc"): pytest.mark.not_on(
-        "arm64", reason="the machine cannot unplug without a port"),
+        "virt", reason="the machine cannot unplug without a port"),
     # Nor without the driver: the port will power off in 5 s, it says, and does not.
     (device_del, "pciehp"): pytest.mark.not_on(
         "6.12-rt", reason="the kernel does not unplug at the press of the button"),
@@ -169,8 +170,7 @@ def appears(vm):
 def removed(vm, device, way):
     """One removal from below all who use the device, who are told, and a return
     under the same number. Returns the seconds until all had been told."""
-    # Debian's kernels for clouds have no CONFIG_VMAP_PFN.
-    debugger = "" if "cloud" in vm.kernel.name else "debugger"
+    debugger = "debugger" if debuggers_see_it(vm) else ""
     job = vm.start_job(f"/tests/inuse {NODE} {debugger}")
     job.expect("^# ready$", READY)
     ringer = job.expect(r"^# ringer (\d+)$")[1]

@@ -16,7 +16,7 @@ PORT = ("-device", "pcie-root-port,id=rp0,slot=1")
 ADDRESS = "0000:01:00.0"
 RESETS = 4
 NO_AER = pytest.mark.not_on(
-    "arm64", reason="no firmware has the port report errors")
+    "virt", reason="no firmware has the port report errors")
 
 
 def boot(vms, device, servers=None, **options):
@@ -195,7 +195,7 @@ def test_sleep(either, state, level):
     use.judge()
 
 
-@pytest.mark.not_on("arm64", reason="the agent's line does not wake the machine")
+@pytest.mark.not_on("virt", reason="the agent's line does not wake the machine")
 def test_suspend_to_idle(either):
     """The processors idle until somebody calls."""
     need_state(either, "freeze")
@@ -218,7 +218,7 @@ def test_suspend_to_idle(either):
     use.judge()
 
 
-@pytest.mark.not_on("arm64", reason="the machine has no such state")
+@pytest.mark.not_on("virt", reason="the machine has no such state")
 def test_suspend_to_ram(vms, kernel):
     """The machine is off but for its memory; the device forgets all."""
     image = next(kernel.root.glob("boot/vmlinuz-*"), None)

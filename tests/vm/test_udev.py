@@ -16,7 +16,7 @@ from lab.build import TOP, cpio, install
 from lab.cluster import guest
 from lab.vm import Doorbell
 
-pytestmark = pytest.mark.not_on("arm64", reason="udevd is that of this machine")
+pytestmark = pytest.mark.not_on("virt", reason="udevd is that of this machine")
 RULES = TOP / "packaging/udev/60-ivshmem.rules"
 GROUP = 4711
 PORTS = [option for i in range(2) for option in

@@ -145,7 +145,7 @@ def test_early(vms, lab):
     judge("uio_early", *job.wait())
 
 
-@pytest.mark.not_on("arm64", reason="the machine cannot plug in without a port")
+@pytest.mark.not_on("virt", reason="the machine cannot plug in without a port")
 def test_shared_page(vms):
     """Registers that share their page with others cannot be mapped; the memory
     can."""
@@ -180,7 +180,7 @@ def registers(vm):
     return first, last, held
 
 
-@pytest.mark.not_on("arm64", reason="the registers have the size of a page")
+@pytest.mark.not_on("virt", reason="the registers have the size of a page")
 def test_padding(stock):
     """While the registers can be mapped, nobody else gets the rest of their
     page."""
@@ -235,7 +235,7 @@ def readme_block(text):
     return block
 
 
-@pytest.mark.not_on("arm64", reason="the compiler in README is the machine's own")
+@pytest.mark.not_on("virt", reason="the compiler in README is the machine's own")
 def test_readme(pair, tmp_path):
     """What README says of the sample, word for word: how it is built, called,
     woken from the other guest, and what it prints."""

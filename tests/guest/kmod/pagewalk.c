@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * Shows a process its own page tables, for the tests of mappings: the size of
- * the entry behind an address, and its memory type, for which the entry has an
- * index into a register: PAT on x86-64, MAIR_EL1 on arm64.
+ * the entry behind an address, and its memory type. For that the entry has an index
+ * into a register: PAT on x86-64, MAIR_EL1 on arm64; or, of Svpbmt, a type on riscv64.
  */
 #include <linux/fs.h>
 #include <linux/miscdevice.h>
@@ -48,6 +48,28 @@ static u32 pagewalk_cache(u64 entry, unsigned long size)
 	case 0x44:	/* Normal, not cached */
 		return PAGEWALK_WC;
 	default:	/* Device, and what the kernel does not use for memory */
+		return PAGEWALK_UC;
+	}
+}
+#elif defined(CONFIG_RISCV)
+/* Not exported. How many levels there are is known when the kernel runs. */
+#undef p4d_offset
+#define p4d_offset(pgd, addr)	(pgtable_l5_enabled ? \
+				 pgd_pgtable(*(pgd)) + p4d_index(addr) : \
+				 (p4d_t *)(pgd))
+#undef pud_offset
+#define pud_offset(p4d, addr)	(pgtable_l4_enabled ? \
+				 p4d_pgtable(*(p4d)) + pud_index(addr) : \
+				 (pud_t *)(p4d))
+
+static u32 pagewalk_cache(u64 entry, unsigned long size)
+{
+	switch (entry >> 61 & 3) {
+	case 0:		/* as the physical address is: memory, which is cached */
+		return PAGEWALK_WB;
+	case 1:		/* not cached */
+		return PAGEWALK_WC;
+	default:	/* for I/O, and what is reserved */
 		return PAGEWALK_UC;
 	}
 }

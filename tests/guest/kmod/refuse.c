@@ -52,7 +52,7 @@ MODULE_PARM_DESC(size, "Size of the address range; 0 for none");
 
 static struct resource *range;
 
-#ifdef CONFIG_ARM64
+#ifndef ASM_RET
 #define ASM_RET	"ret\n\t"
 #endif
 

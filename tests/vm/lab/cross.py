@@ -6,7 +6,7 @@ import functools
 import os
 import shutil
 
-from . import kernels
+from . import kernels, qemu11
 from .arch import AMD64, RISCV64
 
 SUITES = ("bookworm", "bookworm-security")
@@ -23,16 +23,14 @@ def bring(package, arch):
 
 
 def qemu(arch) -> list:
-    """How to run QEMU. It needs libraries and files of the machine's own, which
-    is of the same release."""
+    """How to run QEMU. One out of the machine's own release needs libraries and files
+    of the machine's own."""
     if not arch.package:
         return [os.environ.get("IVSHMEM_QEMU", arch.qemu)]
-    argv = [shutil.which(arch.qemu)
+    if arch.newer:
+        return qemu11.command(qemu11.bring(arch.package), arch.qemu)
+    return [shutil.which(arch.qemu)
             or bring(arch.package, AMD64) / "usr/bin" / arch.qemu]
-    if arch.firmware:
-        package, file = arch.firmware
-        argv += ["-bios", bring(package, AMD64) / file]
-    return argv
 
 
 def busybox(arch):

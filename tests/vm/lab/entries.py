@@ -43,5 +43,6 @@ def settings(vm):
 
 
 def debuggers_see_it(vm):
-    """Whether the kernel has what the driver's access() needs."""
-    return vm.run("grep -qw vmap_pfn /proc/kallsyms").rc == 0
+    """Whether the kernel calls the driver's access(), and has what that needs."""
+    return (configured(vm.kernel, "HAVE_IOREMAP_PROT")
+            and vm.run("grep -qw vmap_pfn /proc/kallsyms").rc == 0)

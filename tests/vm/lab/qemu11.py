@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: MIT
-"""Brings a QEMU that can take a device from a process into the cache.
+"""Brings a QEMU into the cache that is newer than the machine's.
 
-vfio-user-pci is in QEMU 10.1 and later. Where the machine's own QEMU does not
-have it, Debian's newer suites do: the packages are unpacked side by side, and
-run through their own loader with their own libraries.
+vfio-user-pci, which takes a device from a process, is in QEMU 10.1 and later.
+Where the machine's own QEMU does not have it, Debian's newer suites do: the
+packages are unpacked side by side, and run through their own loader with their own
+libraries.
 """
 
 import functools
@@ -17,7 +18,8 @@ from .kernels import Unavailable
 
 SUITES = ("trixie", "trixie-backports")
 PACKAGE = "qemu-system-x86"
-OWN = os.environ.get("IVSHMEM_QEMU", "qemu-system-x86_64")
+PROGRAM = "qemu-system-x86_64"
+OWN = os.environ.get("IVSHMEM_QEMU", PROGRAM)
 INSTALLS = re.compile(r"^Inst (\S+) \((\S+) ", re.M)
 
 
@@ -32,12 +34,18 @@ class Closure(kernels.Archive):
         return dict(INSTALLS.findall(plan))
 
 
-def command(root) -> list:
-    """How to run the QEMU that is unpacked below a folder."""
+def bring(package, finish=lambda root, final: None):
+    """A folder with what a package of QEMU needs."""
+    return kernels.bring(kernels.cache_dir() / package, SUITES, [package], finish,
+                         archive=Closure)
+
+
+def command(root, program) -> list:
+    """How to run a QEMU that is unpacked below a folder."""
     libraries = root / "usr/lib/x86_64-linux-gnu"
     argv = [root / "usr/lib64/ld-linux-x86-64.so.2",
             "--library-path", f"{libraries}:{libraries}/pulseaudio",
-            root / "usr/bin/qemu-system-x86_64"]
+            root / "usr/bin" / program]
     for folder in ("share/seabios", "share/qemu", "lib/ipxe/qemu"):
         argv += ["-L", root / "usr" / folder]
     return [str(a) for a in argv]
@@ -61,15 +69,14 @@ def find() -> tuple:
         return (OWN,), ""
 
     def finish(root, _final):
-        if not capable(command(root)):
+        if not capable(command(root, PROGRAM)):
             raise Unavailable("it has no vfio-user-pci")
 
     try:
-        root = kernels.bring(kernels.cache_dir() / "qemu", SUITES, [PACKAGE],
-                             finish, archive=Closure)
+        root = bring(PACKAGE, finish)
     except Unavailable as err:
         return (), str(err)
-    return tuple(command(root)), ""
+    return tuple(command(root, PROGRAM)), ""
 
 
 def get(arch=AMD64) -> tuple:
