@@ -99,7 +99,9 @@ static struct kretprobe meet_small = {
 
 static int meet_fill_begins(struct kprobe *kp, struct pt_regs *regs)
 {
+	/* KASAN makes entries of the kernel's own. */
 	if (!strcmp(current->comm, "map_gate") &&
+	    regs_get_kernel_argument(regs, 0) == (unsigned long)current->mm &&
 	    meet_step(MEET_GATE_ARMED, MEET_GATE_HELD))
 		meet_await(MEET_GATE_RELEASED);
 	return 0;
