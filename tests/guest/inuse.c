@@ -276,6 +276,8 @@ static bool with_interrupts(void)
 static bool as_debugger(void)
 {
 	char path[32], byte;
+	struct ivshmem_info info;
+	int dev = dev_open(O_RDWR);
 	bool begun = false;
 	int fd;
 
@@ -293,7 +295,12 @@ static bool as_debugger(void)
 			tap_note("the debugger never got in");
 			return false;
 		}
+		/* Nobody may end before the device goes. */
 		ready();
+		while (pread(fd, &byte, 1, (uintptr_t)inherited) < 0 &&
+		       errno == EIO && !ioctl(dev, IVSHMEM_GET_INFO, &info))
+			usleep(1000);
+		return errno == ENODEV;
 	}
 	return errno == EIO;
 }

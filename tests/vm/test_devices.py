@@ -98,6 +98,7 @@ def test_two_servers(vms):
         judge(job.command, done.rc, done.out)
 
 
+@pytest.mark.not_on("riscv64", reason="the kernel cannot unplug")
 def test_numbers(vms, kernel):
     """A device takes the lowest number that is free when it comes."""
     if kernel.name == "6.1":

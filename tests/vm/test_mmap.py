@@ -190,7 +190,6 @@ def test_meet(boot, lab, kernel):
     run_guest_program(vm, "map_meet")
 
 
-@pytest.mark.not_on("riscv64", reason="the kernel does not probe what has to stop")
 def test_gate(boot, lab):
     """The device goes, and waits for a fault that is on its way."""
     vm = boot(16 * MB, cpus=2)

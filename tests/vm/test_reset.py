@@ -240,7 +240,8 @@ def test_hibernation(vms, tmp_path):
     disk = tmp_path / "disk"
     disk.touch()
     os.truncate(disk, 1 << 30)
-    machine = guest([Doorbell(), Doorbell(id="iv1")], cpus=2,
+    # The debug kernel reads its image into what its shadow leaves of the memory.
+    machine = guest([Doorbell(), Doorbell(id="iv1")], cpus=2, memory="1G",
                     modules=["virtio_pci", "virtio_blk"],
                     qemu=("-drive", f"file={disk},format=raw,if=virtio"))
     find_disk = ("modprobe -a virtio_pci virtio_blk; "

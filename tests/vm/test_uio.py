@@ -66,6 +66,7 @@ def test_other_driver(stock):
     run_guest_program(stock, "uio_both", f"/dev/{name}")
 
 
+@pytest.mark.not_on("riscv64", reason="the machine has no IOMMU that the lab knows")
 def test_vfio(vms, lab):
     """So it is with vfio-pci on a machine with an IOMMU, where a program has the
     device as a whole."""
@@ -109,6 +110,7 @@ def slotted(vms):
 
 
 @pytest.mark.ci_debug
+@pytest.mark.not_on("riscv64", reason="the kernel cannot unplug")
 def test_unplug(slotted):
     """Pulled out with both nodes open and mapped, and plugged in again."""
     vm, device = slotted

@@ -5,6 +5,7 @@ import re
 
 import pytest
 
+from lab.arch import RISCV64
 from lab.cluster import guest
 from lab.tap import run_guest_program
 from lab.vm import Doorbell
@@ -47,9 +48,10 @@ def test_too_many(vms, machine, cpus):
     count = granted(vm, 2048)
     # Said once, and right.
     assert re.findall(FEW, vm.log()) == [(str(count), "2048")]
-    # A processor has about 200. Some are left for others: the line to the
-    # agent, for one, was opened after the device had taken its share.
-    assert 150 * cpus < count < 190 * cpus
+    # A processor has about 200, or 255 for messages. Some are left for others: the
+    # line to the agent, for one, was opened after the device had taken its share.
+    most = 255 if vm.kernel.arch == RISCV64 else 190
+    assert most - 40 < count / cpus < most
 
     # None is lost when the module goes and comes; that line has taken one.
     again = []

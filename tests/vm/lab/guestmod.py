@@ -3,7 +3,10 @@
 
 import shutil
 
+import pytest
+
 from . import build
+from .arch import RISCV64
 
 SOURCES = build.TOP / "tests/guest/kmod"
 
@@ -31,6 +34,8 @@ def load(lab, vm, name, **params):
         if params:
             raise AssertionError(f"{vm.name}: {name} has not been unloaded")
         return
+    if vm.kernel.arch == RISCV64 and (name == "meet" or "symbol" in params):
+        pytest.skip("the kernel cannot probe where a function begins")
     stripped = vm.folder / f"{name}.ko"
     if not stripped.exists():
         build.strip_debug(module(lab.builder, vm.kernel, name), stripped,
