@@ -53,14 +53,22 @@ static u32 pagewalk_cache(u64 entry, unsigned long size)
 }
 #elif defined(CONFIG_RISCV)
 /* Not exported. How many levels there are is known when the kernel runs. */
+static p4d_t *pagewalk_p4d_offset(pgd_t *pgd, unsigned long addr)
+{
+	return pgtable_l5_enabled ? pgd_pgtable(*pgd) + p4d_index(addr) :
+				    (p4d_t *)pgd;
+}
+
+static pud_t *pagewalk_pud_offset(p4d_t *p4d, unsigned long addr)
+{
+	return pgtable_l4_enabled ? p4d_pgtable(*p4d) + pud_index(addr) :
+				    (pud_t *)p4d;
+}
+
 #undef p4d_offset
-#define p4d_offset(pgd, addr)	(pgtable_l5_enabled ? \
-				 pgd_pgtable(*(pgd)) + p4d_index(addr) : \
-				 (p4d_t *)(pgd))
+#define p4d_offset	pagewalk_p4d_offset
 #undef pud_offset
-#define pud_offset(p4d, addr)	(pgtable_l4_enabled ? \
-				 p4d_pgtable(*(p4d)) + pud_index(addr) : \
-				 (pud_t *)(p4d))
+#define pud_offset	pagewalk_pud_offset
 
 static u32 pagewalk_cache(u64 entry, unsigned long size)
 {
