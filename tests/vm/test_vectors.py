@@ -41,6 +41,7 @@ def test_one(vms):
 
 
 @pytest.mark.not_on("arm64", reason="its interrupts are not those of a processor")
+@pytest.mark.not_on("debug", reason="it takes minutes for 2048 vectors, and boots in two")
 @pytest.mark.parametrize("machine, cpus", [("pc", 1), ("q35", 2)])
 def test_too_many(vms, machine, cpus):
     """More vectors than one or two processors have interrupts."""
