@@ -530,7 +530,7 @@ static void test_churn(unsigned int cycles)
 
 int main(int argc, char **argv)
 {
-	tap_start(argc, argv, 120);
+	tap_start(argc, argv, 240);
 	NEED(argc >= 3);
 	driver_find();
 	if (!strcmp(argv[2], "churn"))

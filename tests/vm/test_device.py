@@ -459,14 +459,14 @@ PIN_PROGRAMS = {
 def test_program(machine, program):
     """What holds for QEMU's own device holds for this one."""
     run_guest_program(machine.vm, program.split()[0], machine.node("stock"),
-                      *PROGRAMS[program], timeout=150)
+                      *PROGRAMS[program], timeout=270)
 
 
 @pytest.mark.parametrize("program", PIN_PROGRAMS)
 def test_pin_program(machine, program):
     """It holds for one with an interrupt pin too, on a line that it shares."""
     run_guest_program(machine.vm, program.split()[0], machine.node("pins"),
-                      *PIN_PROGRAMS[program], timeout=150)
+                      *PIN_PROGRAMS[program], timeout=270)
 
 
 @pytest.mark.parametrize("call", starved.ALLOCATORS)
