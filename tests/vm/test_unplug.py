@@ -23,7 +23,7 @@ def machine(request, vms):
 @pytest.mark.ci_debug
 def test_unbind(machine):
     """The driver is taken away below files, sleepers and mappings."""
-    run_guest_program(machine, "unplug", NODE, "unbind", timeout=150)
+    run_guest_program(machine, "unplug", NODE, "unbind", timeout=270)
 
 
 @pytest.mark.parametrize("late", [
@@ -35,7 +35,7 @@ def test_churn(machine, lab, late):
     if late:
         guestmod.load(lab, machine, "refuse", symbol=late, late=3000,
                       comm="unplug")
-    run_guest_program(machine, "unplug", NODE, "churn", CHURNS, timeout=150)
+    run_guest_program(machine, "unplug", NODE, "churn", CHURNS, timeout=270)
     if late:
         assert int(machine.check("cat /sys/module/refuse/parameters/times")) > 0
         machine.check("rmmod refuse")
