@@ -216,6 +216,7 @@ def test_cpu(boot, kernel, cpu, append):
 
 
 @X86
+@pytest.mark.not_on("kcsan", reason="QEMU shows the first of two processors alone")
 def test_qemu_agrees(boot, kernel):
     """QEMU's own view of the guest's page tables is that of the module, through
     each node; and nobody else has the memory meanwhile."""
