@@ -463,10 +463,14 @@ def test_program(machine, program):
 
 
 @pytest.mark.parametrize("program", PIN_PROGRAMS)
-def test_pin_program(machine, program):
+def test_pin_program(machine, kernel, program):
     """It holds for one with an interrupt pin too, on a line that it shares."""
-    run_guest_program(machine.vm, program.split()[0], machine.node("pins"),
-                      *PIN_PROGRAMS[program], timeout=270)
+    args = PIN_PROGRAMS[program]
+    if kernel.name == "debug" and program == "unplug churn":
+        # The model's pin is slow: each takes a minute.
+        args = "churn", 2
+    run_guest_program(machine.vm, program.split()[0], machine.node("pins"), *args,
+                      timeout=270)
 
 
 @pytest.mark.parametrize("call", starved.ALLOCATORS)
