@@ -114,7 +114,7 @@ static void run(const char *what, void (*function)(struct waiter *w), long nr,
 	static const unsigned int rung[] = { 0, 17, 63 };
 	static uint64_t counts[THREADS];
 	long before[THREADS];
-	unsigned int i, r, more, returned[THREADS];
+	unsigned int i, r, slept, returned[THREADS];
 	int file = -1;
 
 	tap_note("%s", what);
@@ -155,10 +155,10 @@ static void run(const char *what, void (*function)(struct waiter *w), long nr,
 		/* All sleep again: whoever was woken has been counted. */
 		for (i = 0; i < THREADS; i++)
 			dev_call_asleep(&waiters[i].call, nr);
-		more = slept_since(before);
-		EXPECT(more >= wanted && more <= wanted + spare);
-		more = irq_switches(waiters[rung[r]].call.tid) - before[rung[r]];
-		EXPECT(more >= 1 && more <= 1 + spare);
+		slept = slept_since(before);
+		EXPECT(slept >= wanted && slept <= wanted + spare);
+		slept = irq_switches(waiters[rung[r]].call.tid) - before[rung[r]];
+		EXPECT(slept >= 1 && slept <= 1 + spare);
 	}
 
 	stop = true;

@@ -28,7 +28,7 @@ def boot(vms, vectors, **options):
 
 def granted(vm, vectors):
     """Tries all vectors; returns how many there are."""
-    run_guest_program(vm, "vectors", NODE, vectors, timeout=150)
+    run_guest_program(vm, "vectors", NODE, vectors, "new", timeout=150)
     count = int(vm.check("cat /sys/class/misc/ivshmem0/vectors"))
     assert vector_names(vm) == [f"ivshmem0-{i}" for i in range(count)]
     return count
