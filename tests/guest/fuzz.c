@@ -532,8 +532,10 @@ static long do_touch(void)
 
 static long do_copy(void)
 {
-	char own[256];
-	struct iovec here = { own, sizeof(own) }, there = { somewhere(), 256 };
+	char own[256], other[256];
+	struct iovec here = { own, sizeof(own) };
+	/* Not every kernel lets it into the device's memory. */
+	struct iovec there = { one_in(4) ? other : somewhere(), sizeof(other) };
 
 	return one_in(2) ? process_vm_readv(getpid(), &here, 1, &there, 1, 0) :
 			   process_vm_writev(getpid(), &here, 1, &there, 1, 0);
@@ -727,7 +729,8 @@ static long run_call(enum op op)
 	case OP_COPY:
 		return do_copy();
 	case OP_SEEK:
-		return lseek(fd, number(), below(6));
+		return lseek(fd, one_in(2) ? number() : below(PAGE),
+			     one_in(2) ? SEEK_SET : below(6));
 	case OP_SPLICE:
 		return do_splice(fd);
 	case OP_URING:
