@@ -27,7 +27,8 @@ static long long call_ring(struct dev_call *c)
 
 static void start_ringing(struct dev_call *c)
 {
-	begun = over = false;
+	begun = false;
+	over = false;
 	*c = (struct dev_call){ .call = call_ring, .fd = irq_bell };
 	dev_call_start(c);
 	/* One processor can do all the rest before it comes to that thread. */
