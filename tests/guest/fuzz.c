@@ -5,11 +5,12 @@
  * that share descriptors and mappings. The kernel must not complain, nobody may
  * hang, and the device must work afterwards.
  *
- *	fuzz DEVICE [--calls N] [--seed S] [--worker W]
+ *	fuzz DEVICE [--calls N] [--seed S] [--worker W] [--guided]
  *
  * Processes, the workers, run one after the other, each with some threads. What
  * a thread calls depends on the seed and its number alone; --worker runs again
- * the one that a failure names.
+ * the one that a failure names. --guided, which takes KCOV and a driver that is
+ * instrumented for it, has calls depend on what others have reached, too.
  */
 #include <getopt.h>
 #include <sched.h>
@@ -21,14 +22,17 @@
 #include <sys/uio.h>
 #include <sys/wait.h>
 
+#include "guide.h"
 #include "irq.h"
 #include "uring.h"
 
 #define THREADS		3
 #define CALLS		20000	/* of a worker */
+#define PROGRAM		8	/* calls at most, of those that are guided as one */
 #define SLOTS		16	/* descriptors that threads share */
 #define PAGE		4096UL
 #define ARENA		(8UL << 20)
+#define LEAST_STEPS	500	/* in the driver, if that is looked at */
 #define TICK		UINT64_C(2000000)	/* ends what blocks */
 #define PATIENCE	(120 * TAP_SECOND)	/* for one call */
 
@@ -75,21 +79,9 @@ static struct worker {
 	pthread_barrier_t start;
 } w;
 
-static __thread uint64_t rng;
-
-static uint64_t rnd(void)
-{
-	/* splitmix64 */
-	uint64_t z = rng += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
-}
-
 static uint64_t below(uint64_t n)
 {
-	return rnd() % n;
+	return guide_draw() % n;
 }
 
 static bool one_in(unsigned int n)
@@ -114,7 +106,7 @@ static uint64_t number(void)
 	};
 
 	if (one_in(4))
-		return rnd() >> below(64);
+		return guide_draw() >> below(64);
 	return edges[below(sizeof(edges) / sizeof(*edges))];
 }
 
@@ -128,7 +120,7 @@ static unsigned long doorbell(void)
 	if (one_in(8))
 		return number();
 	if (one_in(4))
-		return IVSHMEM_DOORBELL(rnd(), vector());
+		return IVSHMEM_DOORBELL(guide_draw(), vector());
 	return IVSHMEM_DOORBELL(irq_info.position, vector());
 }
 
@@ -305,7 +297,7 @@ static long do_eventfd(int fd)
 
 static long do_subscribe(int fd)
 {
-	uint64_t words[IVSHMEM_MAX_VECTORS / 64] = { rnd() & 15 };
+	uint64_t words[IVSHMEM_MAX_VECTORS / 64] = { guide_draw() & 15 };
 	struct ivshmem_subscribe req = {
 		.bits = one_in(4) ? number() : below(5),
 	};
@@ -327,7 +319,7 @@ static long do_unknown(int fd)
 {
 	uint32_t own[64] = { 0 };
 	unsigned int cmd = one_in(2) ?
-		_IOC(below(4), IVSHMEM_IOC_TYPE, below(8), below(128)) : rnd();
+		_IOC(below(4), IVSHMEM_IOC_TYPE, below(8), below(128)) : guide_draw();
 
 	return ioctl(fd, cmd, argument(own, sizeof(own)));
 }
@@ -358,7 +350,7 @@ static long do_poll(int fd)
 	struct pollfd pfds[3] = {
 		{ fd, one_in(4) ? number() : POLLIN, 0 },
 		{ fd_of_device(), POLLIN | POLLPRI, 0 },
-		{ any_fd(), rnd(), 0 },
+		{ any_fd(), guide_draw(), 0 },
 	};
 
 	return poll(buffer(pfds, sizeof(pfds)), below(4), some_ms());
@@ -366,7 +358,7 @@ static long do_poll(int fd)
 
 static long do_epoll(int fd)
 {
-	struct epoll_event event = { .data.u64 = rnd() };
+	struct epoll_event event = { .data.u64 = guide_draw() };
 	int ep = w.epfds[below(2)];
 
 	switch (below(8)) {
@@ -376,11 +368,11 @@ static long do_epoll(int fd)
 	case 1:
 	case 2:
 	case 3:
-		event.events = EPOLLIN | (rnd() & (EPOLLET | EPOLLONESHOT |
+		event.events = EPOLLIN | (guide_draw() & (EPOLLET | EPOLLONESHOT |
 						   EPOLLEXCLUSIVE | EPOLLOUT));
 		return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event);
 	case 4:
-		event.events = rnd();
+		event.events = guide_draw();
 		return epoll_ctl(ep, EPOLL_CTL_MOD, fd, &event);
 	case 5:
 		return epoll_ctl(ep, EPOLL_CTL_DEL, fd, NULL);
@@ -398,7 +390,7 @@ static long do_fcntl(int fd)
 	case 0:
 	case 1:
 		return fcntl(fd, F_SETFL, (one_in(8) ? 0 : O_NONBLOCK) |
-			     (rnd() & (O_ASYNC | O_APPEND | O_DIRECT)));
+			     (guide_draw() & (O_ASYNC | O_APPEND | O_DIRECT)));
 	case 2:
 		return fcntl(fd, F_SETOWN, getpid());
 	case 3:
@@ -550,7 +542,7 @@ static long do_splice(int fd)
 		ret = sendfile(w.pipes[1], fd, NULL, below(200));
 	else
 		ret = splice(fd, NULL, w.pipes[1], NULL, below(200),
-			     rnd() & SPLICE_F_NONBLOCK);
+			     guide_draw() & SPLICE_F_NONBLOCK);
 	while (read(w.pipes[0], own, sizeof(own)) > 0)
 		;
 	return ret;
@@ -751,24 +743,36 @@ static long one_call(enum op op)
 	return ret;
 }
 
-static void *thread_main(void *arg)
+static enum op some_op(void)
 {
-	unsigned int total;
-	timer_t timer = start_ticks();
-	unsigned int i, pick;
+	unsigned int total = 0, pick;
 	enum op op;
 
+	for (op = 0; op < OPS; op++)
+		total += weights[op];
+	pick = below(total);
+	for (op = 0; pick >= weights[op]; op++)
+		pick -= weights[op];
+	return op;
+}
+
+static void *thread_main(void *arg)
+{
+	timer_t timer = start_ticks();
+	unsigned int i, program = 0;
+
 	ring_try();
+	guide_thread(*(uint64_t *)arg);
 	/* Whatever the C library wants to map it has by now: holes are no place. */
 	pthread_barrier_wait(&w.start);
-	rng = *(uint64_t *)arg;
-	for (i = 0, total = 0; i < OPS; i++)
-		total += weights[i];
-	for (i = 0; i < CALLS / THREADS; i++) {
-		pick = below(total);
-		for (op = 0; pick >= weights[op]; op++)
-			pick -= weights[op];
-		one_call(op);
+	for (i = 0; i < CALLS / THREADS; i++, program--) {
+		if (!program) {
+			guide_begin();
+			program = 1 + below(PROGRAM);
+		}
+		one_call(some_op());
+		if (program == 1)
+			guide_end();
 	}
 	timer_delete(timer);
 	return NULL;
@@ -942,6 +946,7 @@ int main(int argc, char **argv)
 		{ "calls", required_argument, NULL, 'c' },
 		{ "seed", required_argument, NULL, 's' },
 		{ "worker", required_argument, NULL, 'w' },
+		{ "guided", no_argument, NULL, 'g' },
 		{ NULL, 0, NULL, 0 },
 	};
 	uint64_t calls = 100000, seed = 0, first = 0, last, i, failed = 0;
@@ -960,6 +965,8 @@ int main(int argc, char **argv)
 		} else if (option == 'w') {
 			first = value;
 			chosen = true;
+		} else if (option == 'g') {
+			guide_start();
 		} else {
 			tap_bail("unknown option");
 		}
@@ -983,6 +990,11 @@ int main(int argc, char **argv)
 	EXPECT_EQ(failed, 0);
 	EXPECT_EQ(shared->bad_ends, 0);
 	check_good();
+	if (guide) {
+		tap_note("%u steps in the driver, %u tapes", guide->steps,
+			 guide->tapes);
+		EXPECT(guide->steps >= LEAST_STEPS);
+	}
 	/* Every binding has let go, for nobody has a file open any more. */
 	EXPECT_WITHIN(irq_next_eventfd() <= eventfds, 20000);
 	check_device();

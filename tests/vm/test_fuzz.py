@@ -16,13 +16,19 @@ SEED = os.environ.get("IVSHMEM_FUZZ_SEED") or hex(secrets.randbits(32))
 
 @pytest.mark.ci_debug
 @pytest.mark.ci_kcsan
-def test_fuzz(vms):
-    """No warning, nobody hangs, and the device works afterwards."""
+def test_fuzz(vms, kernel):
+    """No warning, nobody hangs, and the device works afterwards. On the kernel
+    that has KCOV, it guides what is called."""
     print("seed", SEED)
     # A debug kernel on a busy machine manages some hundred calls a second.
     timeout = 120 + CALLS // 50
     vm = vms(guest(machine="pc", cpus=2), share=CALLS <= 100000)[0]
-    tap = run_guest_program(vm, "fuzz", "/dev/ivshmem0", f"--calls={CALLS}",
-                            f"--seed={SEED}", timeout=timeout)
+    options = [f"--calls={CALLS}", f"--seed={SEED}"]
+    if kernel.name == "debug":
+        vm.check("mountpoint -q /sys/kernel/debug || "
+                 "mount -t debugfs debug /sys/kernel/debug")
+        options.append("--guided")
+    tap = run_guest_program(vm, "fuzz", "/dev/ivshmem0", *options,
+                            timeout=timeout)
     # How many of each.
     print(tap.text)

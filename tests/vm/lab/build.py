@@ -169,6 +169,7 @@ class Builder:
 
     def _module(self, kernel, flags, sources):
         tag = digest([], flags, str(sources))[:8] if flags or sources != TOP else ""
+        flags = (*kernel.module_flags, *flags)
         folder = self.out / "modules" / f"{kernel.release}{tag and '-' + tag}"
         files = list(files_of(*[sources / s for s in MODULE_SOURCES]))
         log = folder / "build.log"
@@ -182,7 +183,7 @@ class Builder:
                                 *kernel.make_flags, *flags, JOBS, "modules",
                                 enter=kernel.enter))
 
-        self.stamped(folder, digest(files, str(kernel.root)), build)
+        self.stamped(folder, digest(files, str(kernel.root), flags), build)
         return folder / "ivshmem.ko", log.read_text()
 
     def out_of(self, arch) -> Path:

@@ -119,6 +119,12 @@ class Kernel:
         return [] if not wanted or shutil.which(wanted[0]) else ["CC=gcc"]
 
     @property
+    def module_flags(self) -> list:
+        """What make needs to know of the driver alone: what is to be recorded, on
+        the kernel that can."""
+        return ["KCOV_INSTRUMENT=y"] if self.name == "debug" else []
+
+    @property
     def modules(self) -> Path:
         for top in ("lib", "usr/lib"):
             path = self.root / top / "modules" / self.release
