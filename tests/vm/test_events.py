@@ -16,8 +16,6 @@ DEVICE = "/dev/ivshmem0"
 ICOUNT = ("-icount", "shift=0,sleep=off")
 FOLDERS = {64: "/tests", 32: "/tests32"}
 BITS = pytest.mark.parametrize("bits", FOLDERS)
-NO_TIMES_32 = pytest.mark.not_on(
-    "debug", "kcsan", reason="the kernel has no times of 32 bits, which libc uses")
 
 # VMs that other tests use too.
 SMALL = guest(machine="q35", cpus=1)
@@ -66,7 +64,7 @@ def test_irqfd(vms, bits):
     run_guest_program(vm, "irqfd", folder=FOLDERS[bits])
 
 
-@pytest.mark.parametrize("bits", [64, pytest.param(32, marks=NO_TIMES_32)])
+@BITS
 def test_wakeups(vms, bits):
     """64 threads wait for a vector of their own; a ring wakes one of them."""
     vm = vms(guest([Doorbell(vectors=64)], cpus=2, m32=bits == 32),
@@ -107,7 +105,6 @@ PROGRAMS_32 = {
 MACHINE_32 = guest([Doorbell(), Plain("1M", id="iv1")], m32=True)
 
 
-@NO_TIMES_32
 @pytest.mark.parametrize("program", PROGRAMS_32)
 def test_32bit(vms, program):
     """The same programs, built with -m32, on the 64-bit kernel."""
