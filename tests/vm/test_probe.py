@@ -177,13 +177,6 @@ def test_each_place(vm):
     assert vm.leaks() == ""
 
 
-def inodes(vm):
-    """How many inodes of the kind that each device has one of there are."""
-    vm.check("sync; echo 3 > /proc/sys/vm/drop_caches")
-    return int(vm.check("awk '$1 == \"inode_cache\" { print $2 }' "
-                        "/proc/slabinfo"))
-
-
 def test_leak(vm, lab):
     """Neither probes that fail nor devices that come and go cost memory."""
     load(vm)
@@ -192,16 +185,16 @@ def test_leak(vm, lab):
     vm.check(unbind)
     guestmod.load(lab, vm, "refuse", symbol="__uio_register_device",
                   error=-ENOSPC, most=10 * LEAKS)
-    before = inodes(vm)
+    before = vm.inodes()
     assert vm.run(f"for i in $(seq {LEAKS}); do {bind} && exit; done; exit 9",
                   timeout=120).rc == 9
     vm.check("rmmod refuse")
-    assert inodes(vm) < before + LEAKS / 2
+    assert vm.inodes() < before + LEAKS / 2
 
-    before = inodes(vm)
+    before = vm.inodes()
     vm.check(f"for i in $(seq {LEAKS}); do {bind} || exit; {unbind}; done",
              timeout=120)
-    assert inodes(vm) < before + LEAKS / 2
+    assert vm.inodes() < before + LEAKS / 2
     unload(vm)
 
 
@@ -211,13 +204,12 @@ def test_load_failure(vm, lab, symbol):
     file system that it has."""
     guestmod.load(lab, vm, "refuse", symbol=symbol, error=-ENOMEM,
                   comm="modprobe", most=10 * LOADS)
-    before = inodes(vm)
+    before = vm.inodes()
     # busybox tries each twice, as a file and as memory.
     said_by_all = vm.check(f"for i in $(seq {LOADS}); do modprobe ivshmem 2>&1; "
                            "[ ! -e /sys/module/ivshmem ] || exit; done", 120)
     assert said_by_all.count("Cannot allocate memory") == LOADS
-    # Two for each; and what the kernel counts are slabs of two dozen.
-    assert inodes(vm) < before + LOADS
+    assert vm.inodes() < before + LOADS / 2
     vm.check("rmmod refuse")
     load(vm)
     run_guest_program(vm, "basic")

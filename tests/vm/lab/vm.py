@@ -547,6 +547,13 @@ class VM:
                 part = "\n".join(lines[max(0, i - 5):i + 60])
                 raise VMError(f"{self.name}: the kernel log says:\n{part}")
 
+    def inodes(self) -> int:
+        """How many inodes are in use: each device has one."""
+        # What was looked at a short while ago may stay the first time.
+        self.check("sync; for i in 1 2 3; do echo 3 > /proc/sys/vm/drop_caches; "
+                   "done")
+        return int(self.check("cut -f 1 /proc/sys/fs/inode-nr"))
+
     def leaks(self) -> str:
         """What kmemleak finds of the module, where the kernel has one and
         kmemleak=on stands in append."""
