@@ -25,6 +25,24 @@
 /* Longest that anything which must happen may take. */
 #define DEV_LONG	(20 * TAP_SECOND)
 
+#define DEV_BUSY_MAX	"/sys/module/ivshmem/parameters/busy_poll_max_ns"
+
+/* Writes what a file is to hold, and returns what it held. */
+static inline char *dev_exchange(const char *path, const char *value)
+{
+	static char old[128];
+	int fd = open(path, O_RDWR);
+	ssize_t n;
+
+	NEED(fd >= 0);
+	n = read(fd, old, sizeof(old) - 1);
+	NEED(n >= 0);
+	old[n] = '\0';
+	NEED(pwrite(fd, value, strlen(value), 0) > 0);
+	close(fd);
+	return old;
+}
+
 static inline int dev_open(int flags)
 {
 	int fd = open(tap_device, flags | O_CLOEXEC);
@@ -70,6 +88,20 @@ static inline uint64_t dev_count(int fd, uint32_t vector)
 
 	NEED(ioctl(fd, IVSHMEM_WAIT, &wait) == 0);
 	return wait.count;
+}
+
+/* Opens the device to hear of one vector only. */
+static inline int dev_open_for(uint32_t vector, int flags)
+{
+	uint64_t vectors[IVSHMEM_MAX_VECTORS / 64] = { 0 };
+	struct ivshmem_subscribe only = {
+		.bitmap = (uintptr_t)vectors, .bits = IVSHMEM_MAX_VECTORS,
+	};
+	int fd = dev_open(flags);
+
+	vectors[vector / 64] = UINT64_C(1) << vector % 64;
+	NEED(!ioctl(fd, IVSHMEM_SUBSCRIBE, &only));
+	return fd;
 }
 
 /* WAIT from a count, with a deadline this far away. */

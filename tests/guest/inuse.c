@@ -22,7 +22,6 @@
 #define FILES		64
 #define QUIET		3	/* a vector that nobody rings */
 #define HANGUP		(POLLHUP | POLLERR)
-#define BUSY_MAX	"/sys/module/ivshmem/parameters/busy_poll_max_ns"
 #define CORE_PATTERN	"/proc/sys/kernel/core_pattern"
 
 static unsigned int *nr_ready;		/* shared by all processes */
@@ -35,34 +34,11 @@ static void ready(void)
 	__atomic_add_fetch(nr_ready, 1, __ATOMIC_RELEASE);
 }
 
-/* Writes what a file is to hold, and returns what it held. */
-static char *exchange(const char *path, const char *value)
-{
-	static char old[128];
-	int fd = open(path, O_RDWR);
-	ssize_t n;
-
-	NEED(fd >= 0);
-	n = read(fd, old, sizeof(old) - 1);
-	NEED(n >= 0);
-	old[n] = '\0';
-	NEED(pwrite(fd, value, strlen(value), 0) > 0);
-	close(fd);
-	return old;
-}
-
 /* Those who sleep, with_interrupts() beside them notwithstanding */
 
 static int open_quiet(void)
 {
-	uint64_t vectors = 1 << QUIET;
-	struct ivshmem_subscribe only = {
-		.bitmap = (uintptr_t)&vectors, .bits = 64,
-	};
-	int fd = dev_open(O_RDWR);
-
-	NEED(!ioctl(fd, IVSHMEM_SUBSCRIBE, &only));
-	return fd;
+	return dev_open_for(QUIET, O_RDWR);
 }
 
 static bool in_read(void)
@@ -416,8 +392,8 @@ int main(int argc, char **argv)
 	nr_ready = mmap(NULL, 4096, PROT_READ | PROT_WRITE,
 			MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	NEED(nr_ready != MAP_FAILED);
-	strcpy(busy, exchange(BUSY_MAX, "300000000000"));
-	strcpy(pattern, exchange(CORE_PATTERN, "/tmp/core"));
+	strcpy(busy, dev_exchange(DEV_BUSY_MAX, "300000000000"));
+	strcpy(pattern, dev_exchange(CORE_PATTERN, "/tmp/core"));
 
 	for (i = 0; i < USES; i++)
 		pids[i] = start(i);
@@ -437,8 +413,8 @@ int main(int argc, char **argv)
 		tap_ok(!status, "%s ends well: %#x", uses[i].name, status);
 	}
 	check_idle(idle);
-	exchange(CORE_PATTERN, pattern);
-	if (!access(BUSY_MAX, F_OK))
-		exchange(BUSY_MAX, busy);
+	dev_exchange(CORE_PATTERN, pattern);
+	if (!access(DEV_BUSY_MAX, F_OK))
+		dev_exchange(DEV_BUSY_MAX, busy);
 	return tap_finish();
 }
