@@ -151,6 +151,17 @@ def pytest_runtest_makereport(item, call):
     reports[call.when] = outcome.get_result()
 
 
+def pytest_terminal_summary(terminalreporter):
+    """What tests have measured: the lines that they have printed and that say so."""
+    lines = [f"{report.nodeid.rpartition('::')[2]}: {line}"
+             for report in terminalreporter.stats.get("passed", ())
+             for line in report.capstdout.splitlines()
+             if line.startswith("measured: ")]
+    if lines:
+        terminalreporter.section("measured")
+        terminalreporter.write_line("\n".join(lines))
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config):
     """The run's last line: passed, failed (errors count as such), skipped; and

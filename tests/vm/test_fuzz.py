@@ -3,6 +3,7 @@
 IVSHMEM_FUZZ_SEED repeats a run. `make fuzz` makes ten million."""
 
 import os
+import re
 import secrets
 
 import pytest
@@ -32,3 +33,5 @@ def test_fuzz(vms, kernel):
                             timeout=timeout)
     # How many of each.
     print(tap.text)
+    for total in re.findall(r"^# (all .*|.* steps .*)$", tap.text, re.M):
+        print("measured:", total)

@@ -126,7 +126,7 @@ def test_cost(boot):
         for node in "/dev/ivshmem0 0", f"/dev/uio0 {4 * KB}":
             took = json.loads(vm.check(
                 f"/tests/map_bench file {node} {64 * GB} {64 * MB}", 120))
-            print(node, took)
+            print(f"measured: {node}, {took}")
             assert (took["cache"], took["entry"]) == ("WB", largest)
             assert took["map_ns"] < MAP_MOST
             assert took["faults"] == 1024

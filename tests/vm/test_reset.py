@@ -3,6 +3,7 @@
 device."""
 
 import os
+import time
 
 import pytest
 
@@ -80,10 +81,12 @@ class Use:
         self.node, peer = nodes(vm)
         self.job = vm.start_job(f"/tests/reset {self.node} {resets} {peer}")
         self.job.expect("^# ready$")
+        self.start = time.monotonic()
 
     def judge(self):
         """They have noticed nothing but that each vector has counted."""
         judge("reset", *self.job.wait(180))
+        print(f"measured: {time.monotonic() - self.start:.1f} s until all go on")
         vm, name = self.job.vm, self.node.removeprefix("/dev/")
         mode = vm.check(f"cat /sys/class/misc/{name}/irq_mode")
         run_guest_program(vm, "basic", self.node,
