@@ -109,7 +109,8 @@ MACHINE_32 = guest([Doorbell(), Plain("1M", id="iv1")], m32=True)
 def test_32bit(vms, program):
     """The same programs, built with -m32, on the 64-bit kernel."""
     vm = vms(MACHINE_32, share=True)[0]
-    run_guest_program(vm, program.split()[0], *PROGRAMS_32[program], timeout=150,
+    run_guest_program(vm, program.split()[0], *PROGRAMS_32[program],
+                      timeout=520 if program == "fuzz" else 150,
                       folder=FOLDERS[32])
 
 
