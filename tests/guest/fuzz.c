@@ -318,9 +318,10 @@ static long do_subscribe(int fd)
 static long do_unknown(int fd)
 {
 	uint32_t own[64] = { 0 };
-	unsigned int cmd = one_in(2) ?
-		_IOC(below(4), IVSHMEM_IOC_TYPE, below(8), below(128)) : guide_draw();
+	unsigned int cmd = guide_draw();
 
+	if (one_in(2))
+		cmd = _IOC(below(4), IVSHMEM_IOC_TYPE, below(8), below(128));
 	return ioctl(fd, cmd, argument(own, sizeof(own)));
 }
 
@@ -368,8 +369,9 @@ static long do_epoll(int fd)
 	case 1:
 	case 2:
 	case 3:
-		event.events = EPOLLIN | (guide_draw() & (EPOLLET | EPOLLONESHOT |
-						   EPOLLEXCLUSIVE | EPOLLOUT));
+		event.events = EPOLLIN |
+			(guide_draw() & (EPOLLET | EPOLLONESHOT |
+					 EPOLLEXCLUSIVE | EPOLLOUT));
 		return epoll_ctl(ep, EPOLL_CTL_ADD, fd, &event);
 	case 4:
 		event.events = guide_draw();
@@ -874,8 +876,8 @@ static bool run_worker(uint64_t seed, uint64_t number_of)
 		tap_pause();
 	}
 	if (status)
-		tap_note("seed %#llx worker %llu: status %#x", (long long)seed,
-			 (long long)number_of, status);
+		tap_note("seed %#llx worker %llu%s: status %#x", (long long)seed,
+			 (long long)number_of, guide ? ", guided" : "", status);
 	return !status;
 }
 

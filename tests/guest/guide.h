@@ -18,11 +18,15 @@
 #include "tap.h"
 
 #define GUIDE_TRACE	(64UL << 10)	/* words that KCOV writes of a program */
-#define GUIDE_STEPS	(64U << 10)	/* steps in the driver told apart */
+#define GUIDE_STEP_BITS	16		/* so many steps are told apart */
+#define GUIDE_STEPS	(1U << GUIDE_STEP_BITS)
 #define GUIDE_DRAWS	512		/* kept of a program */
 #define GUIDE_TAPES	1024
 
-/* Copied while another thread writes it, it is a tape as good as any. */
+/*
+ * May be copied while another thread writes it: draws that come of two tapes are as
+ * good as any, and their number is checked.
+ */
 struct guide_tape {
 	unsigned int draws;
 	uint64_t draw[GUIDE_DRAWS];
@@ -64,9 +68,13 @@ static inline uint64_t guide_draw(void)
 	return guided.tape.draw[i] = guide_new();
 }
 
-/* Called before the threads and processes that it is for. */
+/*
+ * Called before the threads and processes that it is for. KCOV's calls are not
+ * there for programs of 32 bits.
+ */
 static inline void guide_start(void)
 {
+	NEED(sizeof(long) == 8);
 	guide = mmap(NULL, sizeof(*guide), PROT_READ | PROT_WRITE,
 		     MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	NEED(guide != MAP_FAILED);
@@ -96,6 +104,8 @@ static inline void guide_rewind(unsigned int tapes)
 	unsigned int changes;
 
 	*tape = guide->tape[guide_new() % tapes];
+	if (tape->draws > GUIDE_DRAWS)
+		tape->draws = 0;
 	if (guide_new() % 4 == 0)
 		tape->draws = guide_new() % (tape->draws + 1);
 	for (changes = guide_new() % 4; changes && tape->draws; changes--)
@@ -128,8 +138,10 @@ static inline void guide_end(void)
 		uint64_t step = last * 31 + guided.trace[i];
 
 		last = guided.trace[i];
-		step = step * UINT64_C(0x9e3779b97f4a7c15) >> 48;
-		found += !atomic_exchange(&guide->step[step], true);
+		step = step * UINT64_C(0x9e3779b97f4a7c15) >>
+		       (64 - GUIDE_STEP_BITS);
+		found += !guide->step[step] &&
+			 !atomic_exchange(&guide->step[step], true);
 	}
 	if (!found)
 		return;
