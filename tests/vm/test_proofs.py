@@ -215,6 +215,9 @@ EDITS = [
      "	if (!ivs->revision && ivs->position == IVSHMEM_NOT_THERE &&\n"
      "	    !{no patience})"),
     ("pci.c",
+     "	if (!pci_device_is_present(ivs->pdev)) {",
+     "	if (!{comes back as ones} && !pci_device_is_present(ivs->pdev)) {{"),
+    ("pci.c",
      "	if (ivs->position > IVSHMEM_MAX_PEER)",
      "	if (ivs->position > IVSHMEM_MAX_PEER && !{any position})"),
     ("pci.c",
@@ -348,7 +351,7 @@ def first_design(vms):
 def behind_a_port(vms):
     """One with a device that can be reset."""
     vm = test_reset.boot(vms, test_reset.doorbell)[0]
-    return [vm], {}, {"either": vm}
+    return [vm], {}, {"either": vm, "slotted": vm}
 
 
 def stock(vms):
@@ -406,6 +409,10 @@ SHARED = {
     ],
     behind_a_port: [
         ("not caught up", "not ok .*dev_wait", test_reset.test_bus_reset),
+        ("not caught up", "not ok .*io_uring wakes up", test_reset.test_sleep,
+         {"state": "mem", "level": "core"}),
+        ("comes back as ones", "woken|not ok|errno", test_reset.test_lost,
+         {"way": test_reset.reset}),
         ("rings into a reset", "a ring was lost", test_reset.test_bus_reset),
         ("waits for ever", "not ok .*ring_on", test_reset.test_signal),
         # QEMU may not survive it.
@@ -517,6 +524,8 @@ OWN = [
     ("all or none", "only 0 of 4", test_probe.test_fewer_interrupts,
      loads_itself),
     ("inode stays", r"assert \d+ <", test_probe.test_leak, loads_itself),
+    ("inode stays", r"assert \d+ < ", test_removal.test_removal,
+     {"way": test_removal.unbind, "machine": "pc", "share": 20}),
     ("left enabled", "enabled", test_probe.test_load, loads_itself),
     ("any number of bits", "died", test_fuzz.test_fuzz),
 ]
