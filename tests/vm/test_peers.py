@@ -70,6 +70,19 @@ def test_mesh(trio):
                    for vm in trio])
 
 
+def test_server_killed(vms):
+    """Peers that are together need no server: memory and doorbells stay theirs."""
+    cluster = vms(guest(), guest(cpus=2))
+    a, b = cluster
+    cluster.servers.pop("main").destroy()
+    run = next(RUN)
+    side_by_side(
+        (a, f"/tests/peers {NODE} {run} ping {register_position(b)} {ROUNDS}"),
+        (b, f"/tests/peers {NODE} {run} pong {register_position(a)} {ROUNDS}"))
+    for vm in cluster:
+        run_guest_program(vm, "basic")
+
+
 def test_departed(trio):
     """A peer that was there and has gone can be rung, and nobody is hurt."""
     with socket.socket(socket.AF_UNIX) as peer:
