@@ -3,6 +3,7 @@
 
 import pytest
 
+import test_probe
 from lab import guestmod, mistakes
 from lab.cluster import guest
 from lab.tap import TapError, run_guest_program
@@ -15,7 +16,7 @@ ivshmemctl ring $(cat position) 0
 until [ $(cat counts/0) -gt 0 ]; do sleep 0.1; done"""
 
 MISTAKES = ["none", "use after free", "leak", "out of bounds", "sleep", "lock",
-            "lost wake-up", "data race"]
+            "lost wake-up", "data race", "leak of a failure"]
 # As in mistakes.make().
 EDITS = [
     ("chardev.c", """\
@@ -28,6 +29,14 @@ EDITS = [
 """),
     ("chardev.c", "struct_size(ifile, seen, ivs->nr_vectors)",
      "struct_size(ifile, seen, ivs->nr_vectors - {out of bounds})"),
+    ("device.c", """\
+err_free:
+	kfree(ivs);
+""", """\
+err_free:
+	if (!{leak of a failure})
+		kfree(ivs);
+"""),
     ("irq.c", """\
 	ivshmem_uio_notify(ivs);
 }""", """\
@@ -78,9 +87,10 @@ def sources(builder):
 @pytest.fixture
 def boot(vms, builder, kernel, sources):
     """Boots a VM whose driver makes one mistake."""
-    def boot_one(name):
+    def boot_one(name, **options):
         return vms(guest(own=builder.module(kernel, sources=sources),
-                         append=f"ivshmem.mistake={MISTAKES.index(name)}"))[0]
+                         append=f"ivshmem.mistake={MISTAKES.index(name)}",
+                         **options))[0]
     return boot_one
 
 
@@ -124,6 +134,17 @@ def test_leak(boot):
     vm.check(OPEN)
     with pytest.raises(VMError, match="unreferenced object"):
         vm.stop()
+
+
+@pytest.mark.ci_debug
+@pytest.mark.only_on("debug")
+@pytest.mark.timeout(900)
+def test_leak_of_a_failure(boot):
+    """Memory of a probe that was refused something else."""
+    vm = boot("leak of a failure", autoload=False)
+    with pytest.raises(AssertionError, match="unreferenced object"):
+        test_probe.test_each_place(vm)
+    vm.destroy()
 
 
 @pytest.mark.ci_debug
