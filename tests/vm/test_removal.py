@@ -156,6 +156,7 @@ WAYS = [
 ]
 CANNOT = pytest.mark.not_on("riscv64", reason="the kernel cannot unplug")
 MARKS = {
+    (unbind, "pc"): [pytest.mark.ci_debug, pytest.mark.ci_kcsan],
     (device_del, "pc"): [pytest.mark.not_on(
         "virt", reason="the machine cannot unplug without a port")],
     (device_del, "q35"): [CANNOT],
