@@ -86,6 +86,12 @@ class Kernel:
         return self.root / "vmlinux"
 
     @property
+    def image(self) -> Path:
+        """What a boot loader would start. That of the lab's own kernels is what
+        QEMU boots, too."""
+        return packed(self.root, self.release) or self.vmlinux
+
+    @property
     def kdir(self) -> Path:
         return self.root / "usr/src" / f"linux-headers-{self.release}"
 
@@ -368,12 +374,17 @@ def prepare(root: Path, image=True):
         (headers[0] / "vmlinux").rename(headers[0] / "vmlinux.unused")
 
 
-def prepare_image(root: Path, release: str):
-    """Makes what QEMU boots, and an index of the modules."""
+def packed(root: Path, release: str):
+    """The image of an unpacked kernel, as its package has it; or None."""
     images = [root / "boot" / f"vmlinuz-{release}",
               root / "boot" / f"vmlinux-{release}",
               root / "usr/lib/modules" / release / "vmlinuz"]
-    image = next((p for p in images if p.exists()), None)
+    return next((p for p in images if p.exists()), None)
+
+
+def prepare_image(root: Path, release: str):
+    """Makes what QEMU boots, and an index of the modules."""
+    image = packed(root, release)
     if not image:
         raise Unavailable(f"the packages have no vmlinuz-{release}")
     if not (root / "lib").exists():
