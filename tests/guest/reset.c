@@ -275,19 +275,19 @@ static void check_sleepers(struct dev_call *calls)
 
 int main(int argc, char **argv)
 {
-	struct dev_call calls[WAYS + 1];
-	uint32_t uio_first;
-	char busy[128];
 	static void *(*const uses[])(void *) = {
 		reader, reader, writer, looker, ringer,
 	};
 	struct ivshmem_eventfd bind = { .fd = eventfd(0, EFD_NONBLOCK) };
 	struct pollfd pfd = { .events = POLLIN };
+	struct dev_call calls[WAYS + 1];
 	pthread_t threads[5];
 	struct ivshmem_event event;
 	uint64_t count, value = 0;
 	unsigned int resets, i;
 	unsigned char *mem;
+	uint32_t uio_first;
+	char busy[128];
 
 	tap_start(argc, argv, 220);
 	NEED(argc == 4);
