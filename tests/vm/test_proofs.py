@@ -351,7 +351,7 @@ def first_design(vms):
 def behind_a_port(vms):
     """One with a device that can be reset."""
     vm = test_reset.boot(vms, test_reset.doorbell)[0]
-    return [vm], {}, {"either": vm, "slotted": vm}
+    return [vm], {}, {"either": vm, "slotted": vm, "sleepy": vm}
 
 
 def stock(vms):

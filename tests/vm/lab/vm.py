@@ -205,10 +205,10 @@ class VM:
 
     def __init__(self, kernel: Kernel, initrd: Path, folder: Path, name="vm",
                  machine="q35", cpus=1, memory="512M", devices=(), append="",
-                 program=(), qemu=(), shell=False):
+                 program=(), qemu=(), shell=False, turns=False):
         self.kernel, self.initrd, self.name = kernel, initrd, name
         self.machine = kernel.arch.machines.get(machine, machine)
-        self.cpus, self.memory = cpus, memory
+        self.cpus, self.memory, self.turns = cpus, memory, turns
         self.devices, self.append = devices, append
         self.program = program or cross.qemu(kernel.arch)
         self.qemu_options = qemu
@@ -245,6 +245,8 @@ class VM:
 
     def command(self, agent: int, monitor: int):
         accel = os.environ.get("IVSHMEM_ACCEL", "tcg")
+        if self.turns and accel == "tcg":
+            accel += ",thread=single"
         arch = self.kernel.arch
         argv = [*self.program, "-no-user-config", "-nodefaults", "-accel", accel,
                 "-machine", self.machine, "-cpu", arch.cpu, "-smp", self.cpus,
