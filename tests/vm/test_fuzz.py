@@ -26,8 +26,7 @@ def test_fuzz(vms, kernel):
     vm = vms(guest(machine="pc", cpus=2), share=CALLS <= 100000)[0]
     options = [f"--calls={CALLS}", f"--seed={SEED}"]
     if kernel.name == "debug":
-        vm.check("mountpoint -q /sys/kernel/debug || "
-                 "mount -t debugfs debug /sys/kernel/debug")
+        vm.mount_debugfs()
         options.append("--guided")
     tap = run_guest_program(vm, "fuzz", "/dev/ivshmem0", *options,
                             timeout=timeout)

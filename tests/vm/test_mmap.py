@@ -45,8 +45,7 @@ def check_memtypes(vm, number=0):
     """Nobody has the memory on record, so that nothing conflicts with it."""
     if vm.kernel.arch != AMD64:
         return
-    vm.check("[ -e /sys/kernel/debug/tracing ] || "
-             "mount -t debugfs debug /sys/kernel/debug")
+    vm.mount_debugfs()
     # Not all that is said of it reaches the console.
     vm.judge(vm.check("dmesg | grep x86/PAT || true"))
     out = vm.check("cat /sys/kernel/debug/x86/pat_memtype_list")

@@ -158,8 +158,8 @@ def test_each_place(vm):
     start, end = (f"0x{line.split()[0]}" for line in vm.check(
         "grep -w -A 1 register_irq_proc /proc/kallsyms").splitlines())
     # Without a word, and also to those who could wait for memory.
-    vm.check("cd /sys/kernel && { [ -e debug/failslab ] || "
-             "mount -t debugfs none debug; } && cd debug && "
+    vm.mount_debugfs()
+    vm.check("cd /sys/kernel/debug && "
              "for i in failslab fail_page_alloc fail_usercopy; "
              f"do echo {start} > $i/reject-start; echo {end} > $i/reject-end; "
              "echo 0 > $i/verbose; done; "

@@ -549,6 +549,11 @@ class VM:
                 part = "\n".join(lines[max(0, i - 5):i + 60])
                 raise VMError(f"{self.name}: the kernel log says:\n{part}")
 
+    def mount_debugfs(self):
+        """Makes sure that it is there, at /sys/kernel/debug."""
+        self.check("grep -q ' /sys/kernel/debug ' /proc/mounts || "
+                   "mount -t debugfs debug /sys/kernel/debug")
+
     def inodes(self) -> int:
         """How many inodes are in use: each device has one."""
         # What was looked at a short while ago may stay the first time.
@@ -559,9 +564,8 @@ class VM:
     def leaks(self) -> str:
         """What kmemleak finds of the module, where the kernel has one and
         kmemleak=on stands in append."""
-        if self.run("mountpoint -q /sys/kernel/debug || "
-                    "mount -t debugfs debug /sys/kernel/debug; "
-                    "grep -q kmemleak=on /proc/cmdline && "
+        self.mount_debugfs()
+        if self.run("grep -q kmemleak=on /proc/cmdline && "
                     "[ -e /sys/kernel/debug/kmemleak ]").rc:
             return ""
         # What is found the second time was not only on its way.
