@@ -154,4 +154,4 @@ static inline void guide_end(void)
 	guide->tape[tape] = guided.tape;
 }
 
-#endif
+#endif /* GUIDE_H */
